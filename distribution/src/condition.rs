@@ -1,0 +1,79 @@
+//! One condition on one field, and whether a lead meets it.
+//!
+//! A field with several values meets a condition when one of them does. An empty field meets only `empty: true`,
+//! `false` and a `not`. Numbers compare with texts that write a number; see [`compare`](crate::compare).
+
+use rust_decimal::Decimal;
+
+use crate::facts::{Comparable, Fact};
+
+/// What a rule asks of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// `COLD_CALL`, `[COLD_CALL, CALL]`: equal to one of these.
+    AnyOf(Vec<Expected>),
+    /// `{ over: 500000 }`
+    Over(Decimal),
+    /// `{ at_least: 500000 }`
+    AtLeast(Decimal),
+    /// `{ under: 500000 }`
+    Under(Decimal),
+    /// `{ at_most: 500000 }`
+    AtMost(Decimal),
+    /// `{ between: [1000, 5000] }`, both ends included.
+    Between(Decimal, Decimal),
+    /// `{ contains: vip }`, folded.
+    Contains(String),
+    /// `{ starts_with: "+7" }`, folded.
+    StartsWith(String),
+    /// `{ empty: true }`
+    Empty(bool),
+    /// `{ not: COLD_CALL }`
+    Not(Box<Condition>),
+}
+
+/// One value that a field is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// A folded text.
+    Text(String),
+    /// A number: `500000` equals the field's `"500000.00"`.
+    Number(Decimal),
+    /// `true` or `false`, in any form the portal has for them: `Y`, `1`, `true`; `N`, `0`, `false`, or nothing.
+    Flag(bool),
+}
+
+impl Condition {
+    /// Whether what the lead holds meets this condition.
+    pub(crate) fn is_met(&self, fact: &Fact) -> bool {
+        let number =
+            |test: &dyn Fn(Decimal) -> bool| fact.values.iter().any(|value| value.number.is_some_and(test));
+        let text = |test: &dyn Fn(&str) -> bool| fact.values.iter().any(|value| test(&value.text));
+        match self {
+            Self::AnyOf(expected) => expected.iter().any(|expected| expected.is_met(fact)),
+            Self::Over(limit) => number(&|value| value > *limit),
+            Self::AtLeast(limit) => number(&|value| value >= *limit),
+            Self::Under(limit) => number(&|value| value < *limit),
+            Self::AtMost(limit) => number(&|value| value <= *limit),
+            Self::Between(low, high) => number(&|value| *low <= value && value <= *high),
+            Self::Contains(part) => text(&|value| value.contains(part.as_str())),
+            Self::StartsWith(start) => text(&|value| value.starts_with(start.as_str())),
+            Self::Empty(expected) => fact.values.is_empty() == *expected,
+            Self::Not(inner) => !inner.is_met(fact),
+        }
+    }
+}
+
+impl Expected {
+    fn is_met(&self, fact: &Fact) -> bool {
+        let any = |test: &dyn Fn(&Comparable) -> bool| fact.values.iter().any(test);
+        match self {
+            Self::Text(text) => any(&|value| value.text == *text),
+            Self::Number(number) => any(&|value| value.number == Some(*number)),
+            Self::Flag(true) => any(&|value| matches!(value.text.as_str(), "y" | "1" | "true")),
+            Self::Flag(false) => {
+                fact.values.is_empty() || any(&|value| matches!(value.text.as_str(), "n" | "0" | "false"))
+            }
+        }
+    }
+}

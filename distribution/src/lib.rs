@@ -1,0 +1,43 @@
+//! Who gets a Bitrix24 lead, and why.
+//!
+//! The one function is [`decide`]. It is pure: no clock, no chance, no input or output, so live use, replay and tests
+//! run the same code and get the same answer. It cannot fail: [`Routing::from_yaml`] refuses a wrong routing file with
+//! every problem's place in it, and a lead that nobody may take is held.
+//!
+//! The modules below stand in the order in which to read them.
+
+mod ids;
+mod name;
+
+mod compare;
+mod lead;
+
+mod condition;
+mod facts;
+mod routing;
+
+mod eligibility;
+mod ledger;
+mod roster;
+mod strategy;
+
+mod decide;
+mod decision;
+mod explanation;
+
+mod fields;
+mod routing_file;
+
+pub use decide::decide;
+pub use decision::{Assignment, Decision, Hold, Skip};
+pub use explanation::{
+    Candidate, CreditChange, Explanation, FORMAT, HoldReason, NOT_MATCHED_LISTED_MAX, NotMatched, Outcome,
+    Reason, SkipReason,
+};
+pub use ids::{InvalidId, LeadId, UserId};
+pub use lead::{FieldValue, Lead, LeadError};
+pub use ledger::{Credit, Ledger, LedgerEntry};
+pub use name::Name;
+pub use roster::{Presence, Roster};
+pub use routing::{Member, Person, Queue, Routing, Strategy, Weight};
+pub use routing_file::{Problem, RoutingErrors};

@@ -1,0 +1,147 @@
+//! The routing file: text in, a [`Routing`] or every problem in it out.
+//!
+//! The text becomes a tree of nodes that know their places (`yaml`). Each section is then read from that tree, and what
+//! is wrong is noted and read over, so that one look shows all there is to mend. A problem is reported once: who names
+//! a person whose entry is wrong is not told that the person is unknown.
+
+mod problem;
+mod yaml;
+
+mod known;
+mod section;
+
+mod conditions;
+mod people;
+mod queues;
+mod rules;
+
+mod nearest;
+
+use crate::fields;
+use crate::name::Name;
+use crate::routing::{Routing, Target};
+use conditions::FieldNames;
+use people::People;
+use problem::{Place, Problems};
+pub use problem::{Problem, RoutingErrors};
+use queues::Queues;
+use section::Section;
+use yaml::{Node, Value};
+
+/// The version of the file's language that this crate reads.
+const VERSION: &str = "1";
+
+/// The keys at the top of the file.
+const KEYS: &[&str] = &["version", "fields", "people", "queues", "rules", "default"];
+
+impl Routing {
+    /// Reads a routing file. `file_name` is only for the messages.
+    ///
+    /// **Shape** (`config/routing.example.yaml` explains each key):
+    ///
+    /// ```yaml
+    /// version: 1
+    /// people:
+    ///   ivanov: { user: 11 }
+    ///   petrov: { user: 12, weight: 2 }
+    /// queues:
+    ///   main: { members: [ivanov, petrov] }
+    /// rules:
+    ///   - { name: Large, when: { amount: { over: 500000 } }, assign: petrov }
+    /// default: { queue: main }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file, in its order. A text that is no YAML has one problem: where it ends to be.
+    pub fn from_yaml(text: &str, file_name: &str) -> Result<Self, RoutingErrors> {
+        let mut problems = Problems::default();
+        let routing = yaml::parse(text, &mut problems).and_then(|root| routing(&root, &mut problems));
+        match routing {
+            Some(routing) if problems.is_empty() => Ok(routing),
+            _ => Err(problems.into_errors(file_name)),
+        }
+    }
+}
+
+/// Reads all sections. `None` only when a problem was noted.
+fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
+    let file = Section::read(root, "the routing file", KEYS, problems)?;
+    if let Some(version) = file.require("version", problems) {
+        check_version(version, problems);
+    }
+    let mut field_names = FieldNames::default();
+    if let Some(node) = file.get("fields") {
+        field_names = own_names(node, problems);
+    }
+    let people = match file.require("people", problems) {
+        Some(node) => people::read(node, problems),
+        None => People::unreadable(people::WHAT),
+    };
+    let queues = match file.get("queues") {
+        Some(node) => queues::read(node, &people, problems),
+        None => Queues::new(queues::WHAT),
+    };
+    let rules = match file.get("rules") {
+        Some(node) => rules::read(node, &people, &queues, &mut field_names, problems),
+        None => Vec::new(),
+    };
+    let default = default_target(&file, &people, &queues, problems)?;
+    Some(Routing {
+        version: 0,
+        fields: field_names.into_codes(),
+        people: people.into_list(),
+        queues: queues.into_list(),
+        rules,
+        default,
+    })
+}
+
+fn check_version(node: &Node, problems: &mut Problems) {
+    if !matches!(&node.value, Value::Number(written) if written == VERSION) {
+        problems
+            .note(node.place, format!("`version` must be {VERSION}, the version of this file's language"));
+    }
+}
+
+/// Reads `fields: { product: UF_CRM_PRODUCT }`.
+fn own_names(node: &Node, problems: &mut Problems) -> FieldNames {
+    let mut names = FieldNames::default();
+    for (word, node) in section::entries(node, "`fields`", problems) {
+        if fields::is_code(&word.text) {
+            let message = format!("`{}` is a field's own code and cannot be a short name", word.text);
+            problems.note_with(word.place, message, "write short names in small letters");
+        }
+        let code = section::text(node, "the field's code", problems);
+        match code {
+            Some(code) if !fields::is_code(&code) => {
+                let message = format!("`{code}` is not the code of a field");
+                let hint = match fields::built_in(&code) {
+                    Some(code) => format!("write {code}"),
+                    None => "codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT".to_owned(),
+                };
+                problems.note_with(node.place, message, hint);
+                names.add(word.text, None);
+            }
+            Some(code) => names.add(word.text, Some(Name::from(code))),
+            None => names.add(word.text, None),
+        }
+    }
+    names
+}
+
+/// Reads `default: { queue: main }`.
+fn default_target(
+    file: &Section,
+    people: &People,
+    queues: &Queues,
+    problems: &mut Problems,
+) -> Option<Target> {
+    let Some(node) = file.get("default") else {
+        let hint = "it says who gets the leads that no rule takes: `default: { queue: NAME }`";
+        problems.note_with(Place::START, "`default` is missing", hint);
+        return None;
+    };
+    let section = Section::read(node, "`default`", &["queue", "assign"], problems)?;
+    rules::target(&section, people, queues, problems)
+}

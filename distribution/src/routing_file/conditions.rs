@@ -1,0 +1,230 @@
+//! What a rule asks of a lead: `when: { source: [COLD_CALL, CALL], amount: { over: 500000 } }`.
+//!
+//! A value without quotes that YAML takes for a number is one only when it is written plainly. `0123`, `1e5` and
+//! `1_000` are refused: as numbers they would lose what was written, and whoever means a text can quote it.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use super::problem::{Place, Problems};
+use super::section::{self, Word};
+use super::yaml::{Node, Value};
+use crate::compare;
+use crate::condition::{Condition, Expected};
+use crate::fields;
+use crate::name::Name;
+use crate::routing::Clause;
+
+/// How long a condition is quoted in explanations, in characters; a list of values can be much longer.
+const CLAUSE_TEXT_MAX: usize = 100;
+
+/// What can be asked besides equality.
+const OPERATORS: &[&str] =
+    &["over", "at_least", "under", "at_most", "between", "contains", "starts_with", "empty", "not"];
+
+/// The words for fields that this file may use, and the codes it did use so far.
+#[derive(Default)]
+pub(super) struct FieldNames {
+    /// The file's own short names; `None` for one whose code is wrong, which was noted.
+    own: BTreeMap<String, Option<Name>>,
+    /// The codes that rules ask about; a clause names its field by the place in this list.
+    used: Vec<Name>,
+    numbers: BTreeMap<Name, usize>,
+}
+
+impl FieldNames {
+    /// Adds a short name of the file's own.
+    pub(super) fn add(&mut self, name: String, code: Option<Name>) {
+        self.own.insert(name, code);
+    }
+
+    /// The codes in use, by number.
+    pub(super) fn into_codes(self) -> Vec<Name> {
+        self.used
+    }
+
+    /// The number of the field that `word` means; an unknown word is noted.
+    fn find(&mut self, word: &Word, problems: &mut Problems) -> Option<usize> {
+        let code = match self.own.get(&word.text) {
+            Some(code) => code.clone()?,
+            None => match fields::built_in(&word.text) {
+                Some(code) => Name::from(code),
+                None if fields::is_code(&word.text) => Name::from(word.text.as_str()),
+                None => {
+                    let known = self.own.keys().map(String::as_str).chain(fields::built_in_names());
+                    let message = format!("unknown field `{}`", word.text);
+                    problems.note_word(word.place, message, &word.text, known);
+                    return None;
+                }
+            },
+        };
+        let next = self.used.len();
+        let number = *self.numbers.entry(code.clone()).or_insert(next);
+        if number == next {
+            self.used.push(code);
+        }
+        Some(number)
+    }
+}
+
+/// Reads a `when`; `None` when a problem was noted.
+pub(super) fn read(node: &Node, fields: &mut FieldNames, problems: &mut Problems) -> Option<Vec<Clause>> {
+    if !matches!(node.value, Value::Map(_)) {
+        let hint = "write `when: { source: CALL }`, or `when: {}` for every lead";
+        problems.note_with(node.place, "`when` must be a mapping of fields", hint);
+        return None;
+    }
+    let entries = section::entries(node, "`when`", problems);
+    let read = |(word, node): &(Word, &Node)| {
+        let field = fields.find(word, problems);
+        let condition = condition(node, problems);
+        Some(Clause {
+            field: field?,
+            condition: condition?,
+            text: shortened(&format!("{}: {node}", word.text)),
+        })
+    };
+    let clauses: Vec<Option<Clause>> = entries.iter().map(read).collect();
+    clauses.into_iter().collect()
+}
+
+fn shortened(text: &str) -> Name {
+    match text.char_indices().nth(CLAUSE_TEXT_MAX) {
+        Some((end, _)) => Name::from(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Name::from(text),
+    }
+}
+
+fn condition(node: &Node, problems: &mut Problems) -> Option<Condition> {
+    match &node.value {
+        Value::Map(entries) => {
+            let [(key, value)] = entries.as_slice() else {
+                let message = "a condition must have exactly one key";
+                problems.note_with(node.place, message, "for a range write `{ between: [LOW, HIGH] }`");
+                return None;
+            };
+            operator(&section::word(key, "a key", problems)?, value, problems)
+        }
+        Value::List(items) if items.is_empty() => {
+            problems.note(node.place, "this list of values is empty, so nothing can match");
+            None
+        }
+        Value::List(items) => {
+            let expected: Vec<Option<Expected>> = items.iter().map(|item| expected(item, problems)).collect();
+            expected.into_iter().collect::<Option<_>>().map(Condition::AnyOf)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
+            Some(Condition::AnyOf(vec![expected(node, problems)?]))
+        }
+    }
+}
+
+fn operator(word: &Word, node: &Node, problems: &mut Problems) -> Option<Condition> {
+    match word.text.as_str() {
+        "over" => number(node, problems).map(Condition::Over),
+        "at_least" => number(node, problems).map(Condition::AtLeast),
+        "under" => number(node, problems).map(Condition::Under),
+        "at_most" => number(node, problems).map(Condition::AtMost),
+        "between" => between(node, problems),
+        "contains" => part(node, problems).map(Condition::Contains),
+        "starts_with" => part(node, problems).map(Condition::StartsWith),
+        "empty" => match node.value {
+            Value::Bool(empty) => Some(Condition::Empty(empty)),
+            Value::Null | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                problems.note(node.place, "`empty` must be true or false");
+                None
+            }
+        },
+        "not" => condition(node, problems).map(|inner| Condition::Not(Box::new(inner))),
+        unknown => {
+            let message = format!("unknown key `{unknown}` in a condition");
+            problems.note_word(word.place, message, unknown, OPERATORS.iter().copied());
+            None
+        }
+    }
+}
+
+fn between(node: &Node, problems: &mut Problems) -> Option<Condition> {
+    let Value::List(ends) = &node.value else {
+        problems.note(node.place, "`between` must be a list of two numbers: [LOW, HIGH]");
+        return None;
+    };
+    let [low, high] = ends.as_slice() else {
+        problems.note(node.place, "`between` must be a list of two numbers: [LOW, HIGH]");
+        return None;
+    };
+    let (low, high) = (number(low, problems), number(high, problems));
+    let (low, high) = (low?, high?);
+    if low > high {
+        let hint = format!("write [{high}, {low}]");
+        problems.note_with(node.place, "nothing is between these: the first is the larger", hint);
+        return None;
+    }
+    Some(Condition::Between(low, high))
+}
+
+/// Reads a value that a field may equal.
+fn expected(node: &Node, problems: &mut Problems) -> Option<Expected> {
+    match &node.value {
+        Value::Bool(flag) => Some(Expected::Flag(*flag)),
+        Value::Number(written) => plain_number(written, node.place, problems).map(Expected::Number),
+        Value::Text(text) if !text.trim().is_empty() => Some(Expected::Text(compare::fold(text))),
+        Value::Null | Value::Text(_) => {
+            let hint = "to ask for an empty field write `{ empty: true }`";
+            problems.note_with(node.place, "a value is missing", hint);
+            None
+        }
+        Value::List(_) | Value::Map(_) => {
+            problems.note(node.place, "each item of a list must be a text, a number, true or false");
+            None
+        }
+    }
+}
+
+/// Reads the text of `contains` or `starts_with`.
+fn part(node: &Node, problems: &mut Problems) -> Option<String> {
+    match expected(node, problems)? {
+        Expected::Text(text) => Some(text),
+        // A plain number has the text it is written as.
+        Expected::Number(_) => section::text(node, "this", problems),
+        Expected::Flag(_) => {
+            problems.note(node.place, "this must be a text");
+            None
+        }
+    }
+}
+
+/// Reads the number of `over`, `between` and their like.
+fn number(node: &Node, problems: &mut Problems) -> Option<Decimal> {
+    match &node.value {
+        Value::Number(written) => plain_number(written, node.place, problems),
+        Value::Text(text) => {
+            let hint = match compare::number(text.trim()) {
+                Some(number) => format!("write {number} without quotes"),
+                None => "write it in digits, such as 500000 or 0.5".to_owned(),
+            };
+            problems.note_with(node.place, format!("`{text}` is not a number"), hint);
+            None
+        }
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Map(_) => {
+            problems.note(node.place, "a number is expected here");
+            None
+        }
+    }
+}
+
+fn plain_number(written: &str, place: Place, problems: &mut Problems) -> Option<Decimal> {
+    let number = compare::number(written);
+    if number.is_none() {
+        let digits = written.strip_prefix(['-', '+']).unwrap_or(written);
+        let message = if digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            format!("{written} would lose its leading zero")
+        } else {
+            format!("{written} is not a plain number")
+        };
+        let hint = format!("write \"{written}\" for a text, or the number in plain digits");
+        problems.note_with(place, message, hint);
+    }
+    number
+}

@@ -1,0 +1,59 @@
+//! The people or queues that the file names, for those who refer to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::problem::Problems;
+use super::section::Word;
+
+/// The entries of one section, by name.
+pub(super) struct Known<T> {
+    what: &'static str,
+    /// `None` for an entry that is wrong, which was noted.
+    by_name: BTreeMap<String, Option<Arc<T>>>,
+    /// The right ones, in the file's order.
+    list: Vec<Arc<T>>,
+    /// Whether a name that is not here is a problem.
+    complete: bool,
+}
+
+impl<T> Known<T> {
+    /// No entries yet; `what` one of them is called in messages.
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, by_name: BTreeMap::new(), list: Vec::new(), complete: true }
+    }
+
+    /// Of a section that could not be read, which was noted: whatever name is asked for, the problem is known.
+    pub(super) fn unreadable(what: &'static str) -> Self {
+        Self { complete: false, ..Self::new(what) }
+    }
+
+    /// Adds what was read of the entry with this name.
+    pub(super) fn add(&mut self, name: String, entry: Option<T>) {
+        let entry = entry.map(Arc::new);
+        self.list.extend(entry.clone());
+        self.by_name.insert(name, entry);
+    }
+
+    /// The entry with this name. An unknown name is noted; one whose entry is wrong is not noted again.
+    pub(super) fn find(&self, word: &Word, problems: &mut Problems) -> Option<Arc<T>> {
+        if let Some(entry) = self.by_name.get(&word.text) {
+            return entry.clone();
+        }
+        if self.complete {
+            let names = self.by_name.keys().map(String::as_str);
+            problems.note_word(
+                word.place,
+                format!("unknown {} `{}`", self.what, word.text),
+                &word.text,
+                names,
+            );
+        }
+        None
+    }
+
+    /// The entries that are right, in the file's order.
+    pub(super) fn into_list(self) -> Vec<Arc<T>> {
+        self.list
+    }
+}

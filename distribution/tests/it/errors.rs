@@ -1,0 +1,232 @@
+//! The texts of everything that can be wrong with a routing file, as a person reads them.
+
+use distribution::Routing;
+
+/// Checks that the file has exactly these problems, one per line, without the file's name.
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let errors = Routing::from_yaml(text, "routing.yaml").expect_err("the file is wrong").to_string();
+    let found: Vec<&str> = errors.lines().map(|line| line.strip_prefix("routing.yaml:").unwrap()).collect();
+    assert_eq!(found, expected, "\n{errors}");
+}
+
+/// The same for a file whose first rule has this `when`; its conditions stand on line 4, its values from column 10.
+#[track_caller]
+fn check_when(when: &str, expected: &[&str]) {
+    let text = format!(
+        "version: 1\nrules:\n- name: R\n  when: {when}\n  assign: anna\npeople: {{ anna: {{ user: 1 }} }}\ndefault: {{ assign: anna }}\n"
+    );
+    check(&text, expected);
+}
+
+#[test]
+fn all_problems_at_once_in_the_order_of_the_file() {
+    check(
+        "version: 2
+colour: red
+fields: { product: uf_crm_product, city: 7, AREA: UF_CRM_AREA }
+people:
+  ivanov:  { user: 11, wieght: 2 }
+  petrov:  { user: 11, weight: 0 }
+  sidorov: { user: zero }
+  anna:    { weight: -1 }
+  anna:    { user: 14 }
+queues:
+  main:  { members: [ivanov, petrof, { person: ivanov, weight: 3 }] }
+  empty: { members: [] }
+  none:  { strategy: rotaton }
+rules:
+  - { name: One, when: { sourse: CALL }, assign: ivanof }
+  - { name: One, when: {}, queue: mian, assign: petrov }
+  - { name: Two, when: { amount: { ower: 5 } }, queue: emtpy }
+  - { when: { source: CALL } }
+defualt: { queue: main }
+",
+        &[
+            "1:1: `default` is missing; it says who gets the leads that no rule takes: `default: { queue: NAME }`",
+            "1:10: `version` must be 1, the version of this file's language",
+            "2:1: unknown key `colour` in the routing file; known: `version`, `fields`, `people`, `queues`, `rules`, `default`",
+            "3:20: `uf_crm_product` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
+            "3:42: `7` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
+            "3:45: `AREA` is a field's own code and cannot be a short name; write short names in small letters",
+            "5:24: unknown key `wieght` in a person; did you mean `weight`?",
+            "6:20: `petrov` and `ivanov` are the same user 11",
+            "6:32: `weight` must be a whole number from 1 to 10000",
+            "7:20: `user` must be a whole number from 1; it is the number in the address of his page in the portal, such as `user: 11`",
+            "8:12: `user` is missing in a person",
+            "8:22: `weight` must be a whole number from 1 to 10000",
+            "9:3: `anna` is in `people` twice, first on line 8",
+            "11:30: unknown person `petrof`; did you mean `petrov`?",
+            "11:38: `ivanov` is in queue `main` twice, first on line 11; give him a weight instead",
+            "12:21: queue `empty` has no members",
+            "13:10: `members` is missing in a queue",
+            "13:22: unknown strategy `rotaton`; did you mean `rotation`?",
+            "15:26: unknown field `sourse`; did you mean `source`?",
+            "15:50: unknown person `ivanof`; did you mean `ivanov`?",
+            "16:5: a rule has both `assign` and `queue`; write `assign: PERSON` or `queue: NAME`",
+            "16:13: two rules are called `One`, the first on line 15",
+            "17:5: `Two` is never reached: `One` above it takes every lead",
+            "17:36: unknown key `ower` in a condition; did you mean `over`?",
+            "17:56: unknown queue `emtpy`; did you mean `empty`?",
+            "18:5: `name` is missing in a rule",
+            "18:5: `a rule without a name` is never reached: `One` above it takes every lead",
+            "18:5: a rule sends its leads nowhere; write `assign: PERSON` or `queue: NAME`",
+            "19:1: unknown key `defualt` in the routing file; did you mean `default`?",
+        ],
+    );
+}
+
+#[test]
+fn a_missing_section_is_one_problem() {
+    let rest = "queues: { main: { members: [a, b] } }\ndefault: { queue: main }\n";
+    check(&format!("version: 1\n{rest}"), &["1:1: `people` is missing in the routing file"]);
+    check(&format!("version: 1\npeople: {{}}\n{rest}"), &["2:9: nobody is named in `people`"]);
+    check(&format!("version: 1\npeople: [a, b]\n{rest}"), &["2:9: `people` must be a mapping of names"]);
+    check(
+        "version: 1\npeople: { a: { user: 1 } }\nqueues: [main]\ndefault: { queue: main }\n",
+        &["3:9: `queues` must be a mapping of names"],
+    );
+}
+
+#[test]
+fn what_is_not_a_mapping_or_list() {
+    check(
+        "",
+        &[
+            "1:1: the routing file must be a mapping; its keys: `version`, `fields`, `people`, `queues`, `rules`, `default`",
+        ],
+    );
+    check(
+        "version: 1\npeople: { anna: 1 }\nqueues: { main: { members: anna }, other: { members: [[anna]] } }\nrules: { a: b }\ndefault: anna\n",
+        &[
+            "2:17: a person must be a mapping; its keys: `user`, `weight`",
+            "3:28: `members` must be a list",
+            "3:55: a member must be a text",
+            "4:8: `rules` must be a list",
+            "5:10: `default` must be a mapping; its keys: `queue`, `assign`",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_yaml() {
+    check("version: 1\nrules: [1,\n", &["2:8: this is not YAML: unclosed bracket '['"]);
+    check(
+        "version: 1\n version: 2\n",
+        &["2:9: this is not YAML: mapping values are not allowed in this context"],
+    );
+    check("a: \"x\nb: 1\n", &["1:4: this is not YAML: unclosed quote"]);
+    check("a: *nobody\n", &["1:4: this is not YAML: reference to unknown value"]);
+    check(
+        "---\na: 1\n---\nb: 1\n",
+        &["4:1: this is not YAML: only single YAML document expected but multiple found"],
+    );
+}
+
+#[test]
+fn a_rule_says_for_whom() {
+    check(
+        "version: 1\npeople: { anna: { user: 1 } }\nrules:\n- { name: R, assign: anna }\n- { name: S, when: CALL, assign: anna }\n- { name: '', when: {}, assign: }\ndefault: { assign: anna }\n",
+        &[
+            "4:3: `when` is missing in a rule; write `when: {}` for a rule that takes every lead",
+            "5:20: `when` must be a mapping of fields; write `when: { source: CALL }`, or `when: {}` for every lead",
+            "6:11: `name` is empty",
+            "6:31: `assign` is empty",
+        ],
+    );
+}
+
+#[test]
+fn keys_that_are_not_in_the_language_are_named() {
+    check(
+        "version: 1\ntime_zone: Europe/Moscow\npeople: { anna: { user: 1, schedule: office } }\nrules:\n- { name: R, by: region }\ndefault: { assign: anna }\n",
+        &[
+            "2:1: unknown key `time_zone` in the routing file; known: `version`, `fields`, `people`, `queues`, `rules`, `default`",
+            "3:28: unknown key `schedule` in a person; known: `user`, `weight`",
+            "5:3: `when` is missing in a rule; write `when: {}` for a rule that takes every lead",
+            "5:3: a rule sends its leads nowhere; write `assign: PERSON` or `queue: NAME`",
+            "5:14: unknown key `by` in a rule; known: `name`, `when`, `assign`, `queue`",
+        ],
+    );
+    check_when(
+        "{ source: { matches: x } }",
+        &[
+            "4:21: unknown key `matches` in a condition; known: `over`, `at_least`, `under`, `at_most`, `between`, `contains`, `starts_with`, `empty`, `not`",
+        ],
+    );
+}
+
+#[test]
+fn numbers_that_yaml_would_change_are_refused() {
+    let hint = |written: &str| format!("write \"{written}\" for a text, or the number in plain digits");
+    check_when("{ PHONE: 0495 }", &[&format!("4:18: 0495 would lose its leading zero; {}", hint("0495"))]);
+    check_when("{ PHONE: [1, 007] }", &[&format!("4:22: 007 would lose its leading zero; {}", hint("007"))]);
+    for written in ["+7900", "1e5", "1_000", "0x1F", "9999999999999999999999999999999"] {
+        let expected = format!("4:18: {written} is not a plain number; {}", hint(written));
+        check_when(&format!("{{ PHONE: {written} }}"), &[&expected]);
+    }
+}
+
+#[test]
+fn conditions_that_say_nothing_are_refused() {
+    let missing = "a value is missing; to ask for an empty field write `{ empty: true }`";
+    check_when("{ city: }", &[&format!("4:15: {missing}")]);
+    check_when("{ city: ' ' }", &[&format!("4:17: {missing}")]);
+    check_when("{ city: [] }", &["4:17: this list of values is empty, so nothing can match"]);
+    check_when("{ city: [[a]] }", &["4:18: each item of a list must be a text, a number, true or false"]);
+    check_when("{ city: { empty: 1 } }", &["4:26: `empty` must be true or false"]);
+    check_when("{ city: { contains: true } }", &["4:29: this must be a text"]);
+    check_when("{ amount: { over: '5' } }", &["4:27: `5` is not a number; write 5 without quotes"]);
+    check_when(
+        "{ amount: { over: 500 000 } }",
+        &["4:27: `500 000` is not a number; write it in digits, such as 500000 or 0.5"],
+    );
+    check_when("{ amount: { over: [5] } }", &["4:27: a number is expected here"]);
+    check_when(
+        "{ amount: { over: 1, under: 5 } }",
+        &["4:19: a condition must have exactly one key; for a range write `{ between: [LOW, HIGH] }`"],
+    );
+    check_when("{ amount: { between: 5 } }", &["4:30: `between` must be a list of two numbers: [LOW, HIGH]"]);
+    check_when(
+        "{ amount: { between: [5, 1] } }",
+        &["4:30: nothing is between these: the first is the larger; write [1, 5]"],
+    );
+    check_when("{ city: a, city: b }", &["4:20: `city` is in `when` twice, first on line 4"]);
+}
+
+#[test]
+fn places_count_characters_and_follow_aliases() {
+    check(
+        "version: 1\npeople: { анна: { user: 1 } }\nrules:\n- { name: R, when: { source: &calls [CALL, 01] }, assign: анна }\n- { name: S, when: { source: *calls }, assign: анма }\ndefault: { assign: анна }\n",
+        &[
+            "4:44: 01 would lose its leading zero; write \"01\" for a text, or the number in plain digits",
+            "5:30: 01 would lose its leading zero; write \"01\" for a text, or the number in plain digits",
+            "5:48: unknown person `анма`; did you mean `анна`?",
+        ],
+    );
+}
+
+#[test]
+fn nesting_and_aliases_are_bounded() {
+    let deep = format!("a: {}x{}", "[".repeat(40), "]".repeat(40));
+    assert!(Routing::from_yaml(&deep, "r").unwrap_err().to_string().starts_with("r:1:"));
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let below = format!("*a{},", level - 1).repeat(10);
+        bomb.push_str(&["a", &level.to_string(), ": &a", &level.to_string(), " [", &below, "]\n"].concat());
+    }
+    assert!(Routing::from_yaml(&bomb, "r").unwrap_err().to_string().contains("this is not YAML"));
+}
+
+#[test]
+fn the_example_is_right() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/routing.example.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let routing =
+        Routing::from_yaml(&text, "config/routing.example.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(routing.people().count(), 4);
+    assert_eq!(
+        routing.queues().map(|queue| queue.name.as_str()).collect::<Vec<_>>(),
+        ["main", "cold_calls", "regions"]
+    );
+}
