@@ -1,0 +1,89 @@
+//! What no single key can know: the cross-checks of a configuration.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::{Config, ConfigError};
+
+impl Config {
+    /// What no single key can know.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut wrong = |condition: bool, problem: String| {
+            if condition {
+                problems.push(problem);
+            }
+        };
+        let in_range = |number: u16| (1..=1000).contains(&number);
+        wrong(!in_range(self.router.in_flight), "router.in_flight must be 1 to 1000".to_owned());
+        wrong(!in_range(self.notifier.in_flight), "notifier.in_flight must be 1 to 1000".to_owned());
+        wrong(
+            !(1..=100).contains(&self.database.connections),
+            "database.connections must be 1 to 100".to_owned(),
+        );
+        wrong(self.amqp.publish_timeout.is_zero(), "amqp.publish_timeout must not be zero".to_owned());
+        wrong(
+            self.shutdown.grace <= self.portal_requests.timeout,
+            "shutdown.grace must be longer than portal_requests.timeout, or a stop cuts requests off"
+                .to_owned(),
+        );
+        wrong(
+            self.retry.delays.is_empty() || !self.retry.delays.is_sorted_by(|a, b| a < b),
+            "retry.delays must be one or more waits, each longer than the one before".to_owned(),
+        );
+        wrong(
+            self.retry.delays.iter().any(Duration::is_zero),
+            "retry.delays must not hold a wait of zero: the message would come back at once, for ever"
+                .to_owned(),
+        );
+        let (mut names, mut members) = (BTreeSet::new(), BTreeSet::new());
+        for portal in &self.portals {
+            let name = &portal.name;
+            wrong(!names.insert(name), format!("portal {name} is there twice"));
+            wrong(
+                !members.insert(&portal.member_id),
+                format!("portal {name}: member_id {} is another portal's too", portal.member_id),
+            );
+            wrong(portal.member_id.is_empty(), format!("portal {name}: member_id is missing"));
+            wrong(
+                portal.webhook_url.expose_secret().is_empty(),
+                format!("portal {name}: webhook_url (or webhook_url_file) is missing"),
+            );
+            wrong(
+                portal.application_token.expose_secret().is_empty(),
+                format!("portal {name}: application_token (or application_token_file) is missing"),
+            );
+            wrong(
+                portal.event_key.as_ref().is_some_and(|key| key.expose_secret().is_empty()),
+                format!("portal {name}: event_key is empty; leave it out or give it a value"),
+            );
+            wrong(
+                portal.limits.burst < 2 || portal.limits.per_second == 0,
+                format!("portal {name}: limits.burst must be at least 2 and limits.per_second at least 1"),
+            );
+            wrong(
+                portal.limits.per_second > portal.limits.burst,
+                format!("portal {name}: limits.per_second must not be above limits.burst"),
+            );
+            for unknown in unknown_placeholders(&portal.notify.template) {
+                wrong(
+                    true,
+                    format!(
+                        "portal {name}: notify.template has {{{unknown}}}; known are {{title}}, {{link}}, {{id}}"
+                    ),
+                );
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
+
+/// The placeholders of a notice's template.
+pub const PLACEHOLDERS: [&str; 3] = ["title", "link", "id"];
+
+fn unknown_placeholders(template: &str) -> impl Iterator<Item = &str> {
+    let names = template.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name));
+    names.filter(|name| !PLACEHOLDERS.contains(name))
+}

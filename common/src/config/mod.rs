@@ -1,0 +1,227 @@
+//! The configuration of every process: one YAML file, overridden by the environment.
+//!
+//! All keys with their meaning, unit and default stand in `config/default.yaml`; a test keeps that
+//! file and the `Default`s here equal. An unknown key or a wrong value is refused at start, by line
+//! and column or by the variable's name, before any port is open. Secrets may come from files and are
+//! never shown by `Debug`.
+
+mod check;
+mod overlay;
+mod sections;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+pub use self::check::PLACEHOLDERS;
+pub use self::sections::*;
+
+/// `config/default.yaml`, as shown by `config-defaults`.
+pub const DEFAULT_YAML: &str = include_str!("../../../config/default.yaml");
+
+/// The start of every variable that overrides a key: `ROTA__SECTION__KEY`.
+const VARIABLE_PREFIX: &str = "ROTA__";
+
+/// A configuration that cannot be used; each line names what is wrong and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl ConfigError {
+    fn one(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, and the environment over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let text = match file {
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(|error| ConfigError::one(format!("{}: {error}", file.display())))?,
+            None => String::new(),
+        };
+        let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
+        let folder = file.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
+        #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+            .collect::<Vec<_>>();
+        Self::parse(&text, &name, folder, &variables)
+    }
+
+    /// Reads a text and variables over it; paths in it are relative to `folder`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn parse(
+        text: &str,
+        name: &str,
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let located = |error: serde_saphyr::Error| {
+            let at = error.location().map(|at| format!(":{}:{}", at.line(), at.column()));
+            ConfigError::one(format!("{name}{}: {}", at.unwrap_or_default(), error.without_snippet()))
+        };
+        let has_content = text.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
+        let text = if has_content { text } else { "{}" };
+        // No snippets: they would print the lines around a mistake, secrets included.
+        let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+        let mut config: Self = serde_saphyr::from_str_with_options(text, options.clone()).map_err(located)?;
+        if !variables.is_empty() {
+            let mut tree: Value = serde_saphyr::from_str_with_options(text, options).map_err(located)?;
+            for (variable, value) in variables {
+                overlay::set(&mut tree, variable, value)?;
+            }
+            let names = variables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            config = serde_json::from_value(tree)
+                .map_err(|error| ConfigError::one(format!("{error} (set by one of {names})")))?;
+        }
+        config.read_secrets(folder)?;
+        for portal in &mut config.portals {
+            portal.routing = folder.join(&portal.routing);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read_secrets(&mut self, folder: &Path) -> Result<(), ConfigError> {
+        read_secret(folder, &mut self.amqp.url, self.amqp.url_file.take())?;
+        read_secret(folder, &mut self.database.url, self.database.url_file.take())?;
+        for portal in &mut self.portals {
+            read_secret(folder, &mut portal.webhook_url, portal.webhook_url_file.take())?;
+            read_secret(folder, &mut portal.application_token, portal.application_token_file.take())?;
+            if let Some(file) = portal.event_key_file.take() {
+                read_secret(folder, portal.event_key.get_or_insert_default(), Some(file))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_secret(folder: &Path, secret: &mut SecretString, file: Option<PathBuf>) -> Result<(), ConfigError> {
+    if let Some(file) = file {
+        let file = folder.join(file);
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| ConfigError::one(format!("{}: {error}", file.display())))?;
+        *secret = text.trim_end().into();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const PORTAL: &str = "
+portals:
+  - name: acme
+    member_id: m1
+    webhook_url: https://acme.bitrix24.com/rest/1/very-secret/
+    application_token: also-secret
+    routing: routing.yaml
+";
+
+    fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let variables: Vec<_> = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Config::parse(text, "rota.yaml", Path::new("/etc/rota"), &variables)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_real_ones() {
+        let documented = parse(DEFAULT_YAML, &[]).unwrap();
+        assert_eq!(format!("{documented:?}"), format!("{:?}", Config::default()));
+        assert_eq!(documented.amqp.url.expose_secret(), Amqp::default().url.expose_secret());
+        assert_eq!(documented.database.url.expose_secret(), Database::default().url.expose_secret());
+        let (_, example) = DEFAULT_YAML.split_once("portals: []").unwrap();
+        let uncommented = format!("portals:{}", example.replace("\n#", "\n"));
+        let portal = parse(&uncommented, &[]).unwrap().portals.remove(0);
+        assert_eq!(format!("{:?}", portal.limits), format!("{:?}", Limits::default()));
+        assert_eq!(format!("{:?}", portal.notify), format!("{:?}", Notify::default()));
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = parse(PORTAL, &[]).unwrap();
+        let portal = &config.portals[0];
+        assert_eq!((portal.limits.burst, portal.limits.per_second), (50, 2));
+        assert_eq!(portal.routing, Path::new("/etc/rota/routing.yaml"));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place_and_without_secrets() {
+        for (text, expected) in [
+            ("amqp:\n  urll: x\n", "rota.yaml:2:3: unknown field `urll`"),
+            ("shutdown:\n  grace: soon\n", "`soon` is not a wait"),
+            ("shutdown: { grace: 20s }\n", "shutdown.grace must be longer than portal_requests.timeout"),
+            ("retry: { delays: [5s, 5s] }\n", "retry.delays must be"),
+            ("retry: { delays: [0s, 5s] }\n", "wait of zero"),
+            ("router: { in_flight: 0 }\n", "router.in_flight must be 1 to 1000"),
+            ("router: { in_flight: -1 }\n", "rota.yaml:1:22: "),
+            ("portals: [{ name: Acme }]\n", "is not a portal name"),
+            (
+                &PORTAL.replace("also-secret", "\"\""),
+                "portal acme: application_token (or application_token_file) is missing",
+            ),
+            (&PORTAL.replace("routing:", "rooting:"), "unknown field `rooting`"),
+            (&format!("{PORTAL}    notify: {{ template: \"{{name}}\" }}\n"), "notify.template has {name}"),
+            (&format!("{PORTAL}    limits: {{ burst: 1 }}\n"), "limits.burst must be at least 2"),
+            (&format!("{PORTAL}    event_key: \"\"\n"), "event_key is empty"),
+        ] {
+            let error = parse(text, &[]).unwrap_err();
+            assert!(error.contains(expected), "{text}\n{error}");
+            assert!(!error.contains("very-secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let config = parse(
+            PORTAL,
+            &[
+                ("ROTA__PORTALS__0__NAME", "beta"),
+                ("ROTA__ROUTER__IN_FLIGHT", "7"),
+                ("ROTA__RETRY__DELAYS", "1s, 2s"),
+                ("ROTA__PORTAL_REQUESTS__ALLOW_HTTP", "true"),
+                ("ROTA__AMQP__URL", "amqp://elsewhere"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.portals[0].name.as_str(), "beta");
+        assert_eq!(config.router.in_flight, 7);
+        assert_eq!(config.retry.delays, [1, 2].map(Duration::from_secs));
+        assert!(config.portal_requests.allow_http);
+        assert_eq!(config.amqp.url.expose_secret(), "amqp://elsewhere");
+        let error = parse(PORTAL, &[("ROTA__ROUTER__INFLIGHT", "7")]).unwrap_err();
+        assert!(error.contains("inflight") && error.contains("ROTA__ROUTER__INFLIGHT"), "{error}");
+        let error = parse(PORTAL, &[("ROTA__PORTALS__4__NAME", "x")]).unwrap_err();
+        assert!(error.contains("no entry 4"), "{error}");
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_are_never_shown() {
+        let folder = std::env::temp_dir().join(format!("rota-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("token"), "from-a-file\n").unwrap();
+        let text = PORTAL.replace("application_token: also-secret", "application_token_file: token");
+        let config = Config::parse(&text, "rota.yaml", &folder, &[]).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(config.portals[0].application_token.expose_secret(), "from-a-file");
+        let shown = format!("{config:?}");
+        for secret in ["from-a-file", "very-secret", "guest:guest"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}

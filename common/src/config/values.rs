@@ -1,0 +1,60 @@
+//! Values that a person writes, and that the environment can only give as text.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// A number, also as text, which is how the environment gives it.
+pub(super) fn number<'de, D: Deserializer<'de>, N: TryFrom<u64>>(deserializer: D) -> Result<N, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Number(u64),
+        Text(String),
+    }
+    let number = match Raw::deserialize(deserializer)? {
+        Raw::Number(number) => Some(number),
+        Raw::Text(text) => text.trim().parse().ok(),
+    };
+    let number = number.and_then(|number| N::try_from(number).ok());
+    number.ok_or_else(|| {
+        serde::de::Error::custom("expected a whole number that is not negative and not too large")
+    })
+}
+
+pub(super) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Bool(bool),
+        Text(String),
+    }
+    match Raw::deserialize(deserializer)? {
+        Raw::Bool(value) => Ok(value),
+        Raw::Text(text) => text.parse().map_err(|_| serde::de::Error::custom("expected true or false")),
+    }
+}
+
+pub(super) fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_wait(&text).map_err(serde::de::Error::custom)
+}
+
+pub(super) fn waits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        List(Vec<String>),
+        Text(String),
+    }
+    let list = match Raw::deserialize(deserializer)? {
+        Raw::List(list) => list,
+        Raw::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+    };
+    list.iter().map(|text| parse_wait(text).map_err(serde::de::Error::custom)).collect()
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = text.parse::<jiff::SignedDuration>().ok().and_then(|wait| Duration::try_from(wait).ok());
+    wait.ok_or_else(|| format!("`{text}` is not a wait; write 250ms, 5s, 2m or 1h"))
+}

@@ -1,0 +1,240 @@
+//! The outside of every stage: arguments, configuration, logs, signals, exit code.
+//!
+//! ```text
+//! arguments → configuration (no port open yet; wrong: exit 64) → logs → listeners → run → exit code
+//! ```
+//!
+//! Exit codes: 0 stopped in order, 1 crashed or did not stop in time, 64 wrong configuration or
+//! arguments, 69 a health check of a process that is not ready.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::broker::Broker;
+use crate::broker::rabbitmq::{RabbitMq, Settings};
+use crate::broker::settle::Settler;
+use crate::broker::topology::Topology;
+use crate::broker::worker::Surroundings;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, DEFAULT_YAML};
+use crate::failure::chain;
+use crate::lifecycle::{Health, Lifecycle, Stop};
+use crate::metrics::{BrokerMetrics, WorkerMetrics, registry};
+use crate::retry::RetryPolicy;
+use crate::telemetry;
+
+const WRONG_CONFIGURATION: u8 = 64;
+const NOT_READY: u8 = 69;
+const SECOND_SIGNAL: i32 = 130;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The configuration file (YAML); all keys are listed by `config-defaults`.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads the configuration, says what is wrong with it, and ends.
+    CheckConfig,
+    /// Prints all keys with their meaning and default.
+    ConfigDefaults,
+    /// Asks the process that runs with this configuration whether it is ready.
+    Healthcheck,
+}
+
+/// What a stage gets to work with.
+pub struct Context {
+    /// Its name: `ingest`, `router`, `notifier`.
+    pub stage: &'static str,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The names on the broker.
+    pub topology: Arc<Topology>,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where metrics are registered.
+    pub registry: Registry,
+    /// The tasks.
+    pub lifecycle: Lifecycle,
+}
+
+impl Context {
+    /// Everything that a stage has in common with the others, started: connection to the broker and
+    /// the admin endpoints on `admin`.
+    ///
+    /// # Errors
+    /// When a metric's name is taken.
+    pub fn start(
+        stage: &'static str,
+        config: Config,
+        admin: TcpListener,
+        stop: Stop,
+    ) -> anyhow::Result<Self> {
+        let registry = registry(stage)?;
+        let health = Health::default();
+        let portals = config.portals.iter().map(|portal| portal.name.clone());
+        let topology = Arc::new(Topology::new(&config.amqp.prefix, &config.retry.delays, portals));
+        let settings = Settings {
+            url: config.amqp.url.clone(),
+            name: format!("{stage}/{}", std::process::id()),
+            publish_timeout: config.amqp.publish_timeout,
+        };
+        let metrics = BrokerMetrics::register(&registry)?;
+        let broker: Arc<dyn Broker> = Arc::new(RabbitMq::start(&settings, Arc::clone(&topology), metrics));
+        let mut lifecycle = Lifecycle::new(stop.clone(), health.clone());
+        let serve = admin::serve(admin, registry.clone(), health, Arc::clone(&broker), stop);
+        lifecycle.spawn("admin", serve);
+        let clock = Arc::new(SystemClock);
+        Ok(Self { stage, config: Arc::new(config), topology, broker, clock, registry, lifecycle })
+    }
+
+    /// What the workers of this stage share.
+    ///
+    /// # Errors
+    /// When a metric's name is taken.
+    pub fn surroundings(&self) -> anyhow::Result<Surroundings> {
+        let portals = self.config.portals.iter().map(|portal| &portal.name);
+        Ok(Surroundings {
+            broker: Arc::clone(&self.broker),
+            settler: Settler::new(Arc::clone(&self.broker), Arc::clone(&self.topology)),
+            policy: Arc::new(RetryPolicy::from(&self.config.retry)),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::new(WorkerMetrics::register(&self.registry, portals)?),
+            health: self.lifecycle.health(),
+        })
+    }
+
+    /// Runs until told to stop, then stops in order.
+    ///
+    /// # Errors
+    /// When a task died or the grace was over.
+    pub async fn run(self) -> anyhow::Result<()> {
+        tracing::info!(event = "process.started", stage = self.stage, portals = self.config.portals.len());
+        let stopped = self.lifecycle.run(self.config.shutdown.grace).await;
+        self.broker.close().await;
+        stopped?;
+        tracing::info!(event = "process.stopped", stage = self.stage);
+        Ok(())
+    }
+}
+
+/// A stage's `main`: everything around `run`.
+pub fn main<F>(stage: &'static str, run: impl FnOnce(Context) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(help) => {
+            let code =
+                if help.use_stderr() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::SUCCESS };
+            drop(help.print());
+            return code;
+        }
+    };
+    if matches!(arguments.command, Some(Command::ConfigDefaults)) {
+        say(DEFAULT_YAML);
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(stage, &error.to_string());
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+    };
+    match arguments.command {
+        Some(Command::CheckConfig) => {
+            say(&format!("{stage}: the configuration is in order, {} portal(s)\n", config.portals.len()));
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Healthcheck) => {
+            return match admin::check(config.admin.listen) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    complain(stage, &format!("{error:#}"));
+                    ExitCode::from(NOT_READY)
+                }
+            };
+        }
+        Some(Command::ConfigDefaults) | None => {}
+    }
+    match serve(stage, config, run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(stage, &format!("{error:#}"));
+            if error.is::<WrongSetup>() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// A setting that only shows as wrong when it is used, such as a routing file with a mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongSetup(pub String);
+
+#[tokio::main]
+async fn serve<F>(stage: &'static str, config: Config, run: impl FnOnce(Context) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    telemetry::start(&config.log.level, config.log.format)
+        .map_err(|error| WrongSetup(format!("log.level: {error}")))?;
+    let stop = Stop::default();
+    watch_signals(stop.clone())?;
+    let listen = config.admin.listen;
+    let admin =
+        TcpListener::bind(listen).await.with_context(|| format!("admin.listen: cannot open {listen}"))?;
+    let context = Context::start(stage, config, admin, stop)?;
+    let result = run(context).await;
+    if let Err(error) = &result {
+        tracing::error!(event = "process.failed", stage, error = chain(error.as_ref()));
+    }
+    result
+}
+
+fn watch_signals(stop: Stop) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                stop.request();
+            } else {
+                tracing::warn!(event = "process.second_signal");
+                std::process::exit(SECOND_SIGNAL);
+            }
+        }
+    });
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to a command that a person typed")]
+fn say(text: &str) {
+    print!("{text}");
+}
+
+fn complain(stage: &str, text: &str) {
+    for line in text.lines() {
+        eprintln!("{stage}: {line}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Logs: one JSON object a line on standard error, or plain text for a person at a terminal.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Starts logging. `level` is a filter such as `info` or `info,router=debug`.
+///
+/// lapin is held at `error`: it prints whole returned messages at `warn`.
+///
+/// # Errors
+/// When the filter cannot be read, or when logging was started before.
+pub fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(format!("lapin=error,{level}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
+        LogFormat::Text => log.try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("logging was started before: {error}"))
+}
+
+/// A `traceparent` header of the W3C Trace Context that begins a new trace.
+#[must_use]
+pub fn new_traceparent() -> String {
+    format!("00-{:032x}-{:016x}-01", rand::random::<u128>(), rand::random::<u64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_has_the_standard_shape() {
+        let parts: Vec<_> = new_traceparent().split('-').map(str::len).collect();
+        assert_eq!(parts, [2, 32, 16, 2]);
+        assert_ne!(new_traceparent(), new_traceparent());
+    }
+}
