@@ -1,0 +1,63 @@
+//! From a portal's section of the configuration to a client of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::budget::RequestBudget;
+use common::config;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::client::Portal;
+use crate::limits::Limiter;
+use crate::metrics::PortalMetrics;
+use crate::transport::{HttpSettings, HttpTransport, InvalidWebhook};
+
+/// A connection that takes longer than this is not made: the portal's front end answers at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The client of one configured portal, sending no more than the shared budget grants.
+///
+/// # Errors
+/// When the webhook's address cannot be used.
+pub fn connect(
+    portal: &config::Portal,
+    requests: &config::PortalRequests,
+    budget: Arc<dyn RequestBudget>,
+    metrics: Arc<PortalMetrics>,
+) -> Result<Arc<Portal>, InvalidWebhook> {
+    let settings = HttpSettings {
+        timeout: requests.timeout,
+        connect_timeout: CONNECT_TIMEOUT.min(requests.timeout),
+        allow_http: requests.allow_http,
+    };
+    let transport = Arc::new(HttpTransport::new(&portal.webhook_url, settings)?);
+    let limiter = Arc::new(Limiter::new(portal.name.clone(), portal.limits.into(), Some(budget)));
+    Ok(Arc::new(Portal::new(portal.name.clone(), transport, limiter, metrics)))
+}
+
+/// Where people open the portal: the webhook's address without the path, `https://acme.bitrix24.com`.
+#[must_use]
+pub fn address(webhook_url: &SecretString) -> String {
+    let url = webhook_url.expose_secret();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // What stands before an @ would be a password.
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_the_portal_shows_no_secret() {
+        for (url, expected) in [
+            ("https://acme.bitrix24.com/rest/1/secret/", "https://acme.bitrix24.com"),
+            ("http://127.0.0.1:8080/rest/1/secret", "http://127.0.0.1:8080"),
+            ("https://user:secret@acme.bitrix24.com", "https://acme.bitrix24.com"),
+        ] {
+            assert_eq!(address(&url.into()), expected);
+        }
+    }
+}

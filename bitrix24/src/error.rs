@@ -1,0 +1,291 @@
+//! What can go wrong with a request, and what it means: the [`PortalError`] and its class.
+//!
+//! The class follows from the portal's error *code* and only then from the HTTP status, because 503
+//! means both "too fast" ([`PortalCode::QueryLimitExceeded`]) and "blocked by hand"
+//! ([`PortalCode::OverloadLimit`]). The codes themselves are in [`crate::code`]. A second question is
+//! answered beside the class: whether the request may have run ([`PortalError::is_ambiguous`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::budget::BudgetError;
+use common::failure::{Failure, FailureClass};
+
+use crate::code::PortalCode;
+use crate::transport::TransportError;
+
+/// How long a method stays blocked at least after `OPERATION_TIME_LIMIT`: the portal counts in ten
+/// buckets of a minute, so nothing is freed sooner than with the oldest of them.
+///
+/// Source: page "Limits", part "Method execution time".
+const OPERATION_TIME_BUCKET: Duration = Duration::from_mins(1);
+
+/// Whatever prevented an answer. Cheap to clone: a pack's failure goes to every caller in it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PortalError {
+    /// The portal answered with an error of its REST API.
+    #[error("{method}: the portal refused: {code} {description:?}{}", shown(*.status))]
+    Refused {
+        /// Which method.
+        method: String,
+        /// The HTTP status; `None` for a command inside a batch, which has none.
+        status: Option<u16>,
+        /// The portal's code.
+        code: PortalCode,
+        /// The portal's words, in the portal's language, shortened; may be empty.
+        description: String,
+    },
+    /// An answer with an error status that does not come from the REST API: a page of a proxy.
+    #[error("{method}: HTTP status {status} without an answer of the REST API")]
+    Status {
+        /// Which method.
+        method: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The portal has another address.
+    #[error("{method}: the portal has moved to {host}; put the new address into the configuration")]
+    Renamed {
+        /// Which method.
+        method: String,
+        /// The new host, without the path, which contains the secret.
+        host: String,
+    },
+    /// No connection was made.
+    #[error("{method}: could not be sent")]
+    NotSent {
+        /// Which method.
+        method: String,
+        /// Why.
+        #[source]
+        source: Arc<TransportError>,
+    },
+    /// Sent, but no answer arrived.
+    #[error("{method}: sent without an answer")]
+    Lost {
+        /// Which method.
+        method: String,
+        /// Why.
+        #[source]
+        source: Arc<TransportError>,
+    },
+    /// An answer of success that is not in the API's form: not JSON, cut off, or without `result`.
+    #[error("{method}: the answer cannot be read")]
+    Unreadable {
+        /// Which method.
+        method: String,
+    },
+    /// A `result` of another shape than the method's page says.
+    #[error("{method}: the result is not {expected}")]
+    Unexpected {
+        /// Which method.
+        method: String,
+        /// What was expected, to follow "is not".
+        expected: &'static str,
+    },
+    /// A batch answered, but said nothing about this command.
+    #[error("{method}: the batch's answer says nothing about this command")]
+    Unanswered {
+        /// Which method.
+        method: String,
+    },
+    /// More commands than a batch may carry, or none; nothing was sent.
+    #[error("a batch of {count} commands; 1 to {} are allowed", crate::command::MAX_COMMANDS)]
+    BatchSize {
+        /// How many were given.
+        count: usize,
+    },
+    /// The shared budget could not be asked; nothing was sent.
+    #[error("waiting for permission to send")]
+    Budget {
+        /// Why.
+        #[source]
+        source: Arc<BudgetError>,
+    },
+    /// The task that was to answer ended before it did: a panic, or the process stops.
+    #[error("the task that sends this request ended without an answer")]
+    Interrupted,
+}
+
+impl PortalError {
+    pub(crate) fn from_transport(method: &str, error: TransportError) -> Self {
+        let (method, source) = (method.to_owned(), Arc::new(error));
+        match *source {
+            TransportError::NotSent(_) => Self::NotSent { method, source },
+            TransportError::Ambiguous(_) => Self::Lost { method, source },
+        }
+    }
+
+    /// Whether the request may have run although there is no answer that says so. After a write that
+    /// is ambiguous, read back before writing again; a read may simply be repeated.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Refused { status, code, .. } => code.may_have_run(*status),
+            Self::Status { status, .. } => *status >= 500 || *status == 408,
+            Self::Lost { .. }
+            | Self::Unreadable { .. }
+            | Self::Unexpected { .. }
+            | Self::Unanswered { .. }
+            | Self::Interrupted => true,
+            Self::Renamed { .. } | Self::NotSent { .. } | Self::BatchSize { .. } | Self::Budget { .. } => {
+                false
+            }
+        }
+    }
+
+    /// Whether the portal says that the lead asked for does not exist (any more).
+    ///
+    /// Source: page "Get Lead by Id" gives `Not found`, portals also say `Lead is not found`; both
+    /// with an empty code.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.says(&["not found", "lead is not found"])
+    }
+
+    /// Whether the portal says `Access denied.` with an empty code: no right to *this* thing, while
+    /// the code `ACCESS_DENIED` refuses everything.
+    #[must_use]
+    pub fn is_access_denied_here(&self) -> bool {
+        self.says(&["access denied"])
+    }
+
+    /// Whether the portal refused because of the number of requests; the request did not run.
+    #[must_use]
+    pub fn is_query_limit(&self) -> bool {
+        matches!(self, Self::Refused { code: PortalCode::QueryLimitExceeded, .. })
+    }
+
+    /// The same refusal under another code, where the method's page gives the words that meaning.
+    pub(crate) fn with_code(mut self, meant: PortalCode) -> Self {
+        if let Self::Refused { code, .. } = &mut self {
+            *code = meant;
+        }
+        self
+    }
+
+    /// Texts are compared by their beginning, without case: the pages omit the final dot that
+    /// portals send.
+    fn says(&self, beginnings: &[&str]) -> bool {
+        let Self::Refused { code: PortalCode::Empty, description, .. } = self else {
+            return false;
+        };
+        let text = description.trim_start().to_ascii_lowercase();
+        beginnings.iter().any(|beginning| text.starts_with(beginning))
+    }
+}
+
+impl Failure for PortalError {
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::Refused { status, code, .. } => code.class(*status),
+            Self::Status { status, .. } => class_of_status(*status),
+            Self::Renamed { .. } => FailureClass::Blocked,
+            Self::NotSent { .. }
+            | Self::Lost { .. }
+            | Self::Unreadable { .. }
+            | Self::Unexpected { .. }
+            | Self::Unanswered { .. }
+            | Self::Budget { .. }
+            | Self::Interrupted => FailureClass::Transient,
+            Self::BatchSize { .. } => FailureClass::Permanent,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { code: PortalCode::OperationTimeLimit, .. } => Some(OPERATION_TIME_BUCKET),
+            Self::Refused { .. }
+            | Self::Status { .. }
+            | Self::Renamed { .. }
+            | Self::NotSent { .. }
+            | Self::Lost { .. }
+            | Self::Unreadable { .. }
+            | Self::Unexpected { .. }
+            | Self::Unanswered { .. }
+            | Self::BatchSize { .. }
+            | Self::Budget { .. }
+            | Self::Interrupted => None,
+        }
+    }
+}
+
+/// The class of a status that came without a code: a page of a proxy or of a firewall.
+fn class_of_status(status: u16) -> FailureClass {
+    match status {
+        429 => FailureClass::Throttled,
+        // A wrong address or secret; an address list that does not contain us.
+        401 | 403 | 404 => FailureClass::Blocked,
+        _ => FailureClass::Transient,
+    }
+}
+
+fn shown(status: Option<u16>) -> String {
+    status.map(|status| format!(" (HTTP status {status})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(description: &str) -> PortalError {
+        PortalError::Refused {
+            method: "crm.lead.get".to_owned(),
+            status: Some(400),
+            code: PortalCode::Empty,
+            description: description.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_status_without_a_code() {
+        use FailureClass::{Blocked, Throttled, Transient};
+        for (status, class, ambiguous) in [
+            (502, Transient, true),
+            (504, Transient, true),
+            (500, Transient, true),
+            (408, Transient, true),
+            (400, Transient, false),
+            (413, Transient, false),
+            (429, Throttled, false),
+            (401, Blocked, false),
+            (403, Blocked, false),
+            (404, Blocked, false),
+        ] {
+            let error = PortalError::Status { method: "batch".to_owned(), status };
+            assert_eq!((error.class(), error.is_ambiguous()), (class, ambiguous), "{status}");
+        }
+    }
+
+    #[test]
+    fn texts_are_recognised_with_and_without_the_dot() {
+        for text in ["Not found", "Not found.", "not found", "Lead is not found"] {
+            assert!(refused(text).is_not_found(), "{text}");
+        }
+        assert!(!refused("Field Not found").is_not_found());
+        assert!(refused("Access denied.").is_access_denied_here());
+        assert_eq!(refused("Access denied.").class(), FailureClass::Permanent);
+    }
+
+    #[test]
+    fn the_text_says_what_to_do_about_a_renamed_portal() {
+        let error = PortalError::Renamed { method: "batch".to_owned(), host: "new.bitrix24.com".to_owned() };
+        assert_eq!(
+            error.to_string(),
+            "batch: the portal has moved to new.bitrix24.com; put the new address into the configuration"
+        );
+        assert_eq!((error.class(), error.is_ambiguous()), (FailureClass::Blocked, false));
+    }
+
+    #[test]
+    fn a_spent_method_is_left_alone_for_a_bucket() {
+        let error = PortalError::Refused {
+            method: "crm.lead.update".to_owned(),
+            status: Some(429),
+            code: PortalCode::OperationTimeLimit,
+            description: String::new(),
+        };
+        assert_eq!(error.class(), FailureClass::Throttled);
+        assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+    }
+}

@@ -1,0 +1,81 @@
+//! Reads leads for many callers at once with as few requests as the budget demands.
+//!
+//! Each caller asks for one lead; a [`Packer`] in front closes a pack when it may be sent. One lead
+//! is read by `crm.lead.get`, 2 to 50 by one list, more by one batch of lists, always in one request.
+//! How a lead is read stands in [`crate::lead`], how packs are closed in [`crate::pack`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::ids::LeadId;
+
+use crate::client::Portal;
+use crate::error::PortalError;
+use crate::lead::PortalLead;
+use crate::limits::Permit;
+use crate::metrics::PackKind;
+use crate::pack::{PackLimits, PackSender, Packer};
+
+/// Leads read by one request at the most: ten lists in a batch. A full lead is about 3 KB, so the
+/// answer stays far below [`crate::transport::MAX_BODY_BYTES`], and ten lists by id far below the
+/// 60 s after which the cloud cuts a request.
+pub const MAX_LEADS_A_REQUEST: usize = 500;
+
+/// Requests under way at once. With answers after 2 s at the latest, four keep up with the two
+/// requests a second of the standard plan.
+const PACKS_IN_FLIGHT: usize = 4;
+
+/// Callers that wait to be packed: what the four packs under way can take away at once.
+const QUEUE: usize = MAX_LEADS_A_REQUEST * PACKS_IN_FLIGHT;
+
+/// Reads single leads of one portal, together.
+pub struct LeadReader {
+    packer: Packer<LeadId, Option<PortalLead>>,
+}
+
+impl LeadReader {
+    /// A reader for `portal`. One a process is enough, and more pack worse.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn new(portal: Arc<Portal>) -> Self {
+        let limits = PackLimits { max_pack: MAX_LEADS_A_REQUEST, in_flight: PACKS_IN_FLIGHT, queue: QUEUE };
+        Self { packer: Packer::new(Arc::new(LeadPacks { portal }), limits) }
+    }
+
+    /// Reads the lead as it is after this call began; `None` when it does not exist any more.
+    ///
+    /// # Errors
+    /// As [`Portal::get_lead`]. A request that fails, fails for every lead in it.
+    pub async fn read(&self, id: LeadId) -> Result<Option<PortalLead>, PortalError> {
+        self.packer.submit(id).await
+    }
+}
+
+struct LeadPacks {
+    portal: Arc<Portal>,
+}
+
+#[async_trait]
+impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
+    async fn permit(&self) -> Result<Permit, PortalError> {
+        self.portal.permit().await
+    }
+
+    async fn send(&self, permit: Permit, pack: Vec<LeadId>) -> Vec<Result<Option<PortalLead>, PortalError>> {
+        let distinct: Vec<LeadId> = pack.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        self.portal.count_pack(PackKind::Read, distinct.len());
+        let outcomes = match distinct.as_slice() {
+            [id] => vec![self.portal.get_lead_with(permit, *id).await],
+            ids => match self.portal.get_leads_with(permit, ids).await {
+                Ok(outcomes) => outcomes,
+                Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
+            },
+        };
+        // A lead may be wanted by several callers.
+        let outcomes: BTreeMap<LeadId, _> = distinct.iter().copied().zip(outcomes).collect();
+        pack.iter().map(|id| outcomes.get(id).cloned().unwrap_or(Err(PortalError::Interrupted))).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! The REST API of a Bitrix24 portal as a typed client; the only code of ours that sends requests to
+//! a portal.
+//!
+//! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]), what
+//! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`]), the client itself
+//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`]), and how many wishes become one
+//! request ([`pack`], [`lead_reader`]).
+//!
+//! Nothing here knows a rule of distribution, a queue or a table. Nothing is repeated here either.
+
+pub mod client;
+pub mod code;
+pub mod command;
+pub mod connect;
+pub mod envelope;
+pub mod error;
+pub mod lead;
+pub mod lead_reader;
+pub mod limits;
+pub mod metrics;
+pub mod notify;
+pub mod pack;
+pub mod scan;
+pub mod transport;
+
+pub use client::Portal;
+pub use command::Command;
+pub use error::PortalError;
+pub use lead::PortalLead;
+pub use lead_reader::LeadReader;
+pub use limits::{Limiter, Permit};
+pub use metrics::PortalMetrics;
+pub use pack::{PackLimits, PackSender, Packer};
+pub use transport::{HttpSettings, HttpTransport, Transport};

@@ -1,0 +1,235 @@
+//! What an operator sees of the portal's requests. Label values come from the enums and the list
+//! here, and every series of a portal starts at 0 when its client is made, so that a rate or an alert
+//! works before the first failure.
+
+use std::time::Duration;
+
+use common::failure::{Failure, FailureClass};
+use common::ids::PortalName;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use crate::error::PortalError;
+
+/// The methods with a label of their own; any other is `other`.
+const METHODS: [&str; 8] = [
+    "batch",
+    "crm.lead.get",
+    "crm.lead.list",
+    "crm.lead.update",
+    "im.notify.personal.add",
+    "im.notify.system.add",
+    "server.time",
+    "other",
+];
+
+/// In seconds. An answer usually takes 0.05 to 3 s; the cloud cuts a request at 60 s.
+const REQUEST_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// In seconds. A free budget answers in milliseconds; a full one of 50 empties in 25 s.
+const WAIT_BUCKETS: [f64; 9] = [0.005, 0.05, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 120.0];
+
+/// In leads. 1 is a lone lead, up to 50 fit into one list, 500 into one request.
+const PACK_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0];
+
+/// How one request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// Answered; also "there is no such lead".
+    Ok,
+    /// Refused as too fast.
+    Throttled,
+    /// Failed for this moment, and surely did not run.
+    Transient,
+    /// The portal refuses everybody.
+    Blocked,
+    /// These parameters are refused for good.
+    Permanent,
+    /// Ended without an answer; it may have run.
+    Ambiguous,
+}
+
+impl RequestOutcome {
+    const ALL: [Self; 6] =
+        [Self::Ok, Self::Throttled, Self::Transient, Self::Blocked, Self::Permanent, Self::Ambiguous];
+
+    /// The outcome a result counts as.
+    #[must_use]
+    pub fn of<T>(result: &Result<T, PortalError>) -> Self {
+        let Err(error) = result else { return Self::Ok };
+        if error.is_not_found() {
+            return Self::Ok;
+        }
+        match error.class() {
+            FailureClass::Throttled => Self::Throttled,
+            FailureClass::Blocked => Self::Blocked,
+            FailureClass::Permanent | FailureClass::Poison => Self::Permanent,
+            FailureClass::Transient if error.is_ambiguous() => Self::Ambiguous,
+            FailureClass::Transient => Self::Transient,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Throttled => "throttled",
+            Self::Transient => "transient",
+            Self::Blocked => "blocked",
+            Self::Permanent => "permanent",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+/// What the leads of a pack were taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackKind {
+    /// Read from the portal.
+    Read,
+    /// Written to the portal.
+    Write,
+}
+
+impl PackKind {
+    const ALL: [Self; 2] = [Self::Read, Self::Write];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// The metrics of all portals' requests.
+pub struct PortalMetrics {
+    /// Requests sent to a portal; a batch is one. `ambiguous` may have run although no answer came.
+    requests: IntCounterVec,
+    /// Time from sending a request to its answer, in seconds, however it ended.
+    duration: HistogramVec,
+    /// Time a request waited for the portal's budget before it was sent, in seconds.
+    wait: HistogramVec,
+    /// Leads handled by one request.
+    pack_leads: HistogramVec,
+}
+
+impl PortalMetrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// When the registry already has metrics of these names.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
+        };
+        let metrics = Self {
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "rota_portal_requests_total",
+                    "Requests sent to a portal; a batch is one. `ambiguous` may have run although no answer came.",
+                ),
+                &["portal", "method", "outcome"],
+            )?,
+            duration: histogram(
+                "rota_portal_request_duration_seconds",
+                "Time from sending a request to its answer, in seconds, however it ended.",
+                &["portal", "method"],
+                &REQUEST_BUCKETS,
+            )?,
+            wait: histogram(
+                "rota_budget_wait_seconds",
+                "Time a request waited for the portal's budget before it was sent, in seconds.",
+                &["portal"],
+                &WAIT_BUCKETS,
+            )?,
+            pack_leads: histogram(
+                "rota_portal_pack_leads",
+                "Leads handled by one request.",
+                &["portal", "kind"],
+                &PACK_BUCKETS,
+            )?,
+        };
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.wait.clone()))?;
+        registry.register(Box::new(metrics.pack_leads.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Makes every series of `portal` visible at 0.
+    pub(crate) fn start_at_zero(&self, portal: &PortalName) {
+        let portal = portal.as_str();
+        for method in METHODS {
+            self.duration.with_label_values(&[portal, method]);
+            for outcome in RequestOutcome::ALL {
+                self.requests.with_label_values(&[portal, method, outcome.as_str()]);
+            }
+        }
+        self.wait.with_label_values(&[portal]);
+        for kind in PackKind::ALL {
+            self.pack_leads.with_label_values(&[portal, kind.as_str()]);
+        }
+    }
+
+    pub(crate) fn answered(
+        &self,
+        portal: &PortalName,
+        method: &str,
+        outcome: RequestOutcome,
+        took: Duration,
+    ) {
+        let (portal, method) = (portal.as_str(), label(method));
+        self.requests.with_label_values(&[portal, method, outcome.as_str()]).inc();
+        self.duration.with_label_values(&[portal, method]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn waited(&self, portal: &PortalName, time: Duration) {
+        self.wait.with_label_values(&[portal.as_str()]).observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn packed(&self, portal: &PortalName, kind: PackKind, leads: usize) {
+        let leads = u32::try_from(leads).unwrap_or(u32::MAX);
+        self.pack_leads.with_label_values(&[portal.as_str(), kind.as_str()]).observe(f64::from(leads));
+    }
+}
+
+fn label(method: &str) -> &'static str {
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+
+    fn exposition(registry: &Registry) -> String {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_series_starts_at_zero() {
+        let registry = Registry::new();
+        let metrics = PortalMetrics::new(&registry).unwrap();
+        metrics.start_at_zero(&"acme".parse().unwrap());
+        let text = exposition(&registry);
+        for method in METHODS {
+            for outcome in RequestOutcome::ALL {
+                let series = format!(
+                    "rota_portal_requests_total{{method=\"{method}\",outcome=\"{}\",portal=\"acme\"}} 0",
+                    outcome.as_str()
+                );
+                assert!(text.contains(&series), "{series}");
+            }
+        }
+        assert!(text.contains("rota_budget_wait_seconds_count{portal=\"acme\"} 0"), "{text}");
+        assert!(text.contains("rota_portal_pack_leads_count{kind=\"write\",portal=\"acme\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_method_does_not_make_a_series() {
+        assert_eq!(label("crm.lead.get"), "crm.lead.get");
+        assert_eq!(label("crm.deal.list"), "other");
+    }
+}

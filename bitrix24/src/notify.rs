@@ -1,0 +1,210 @@
+//! Notices to employees: the command, the meaning of its result, and what makes a stranger's text
+//! harmless inside a notice.
+//!
+//! A notice is written in BB code, and lead data goes into it; whoever fills in a web form must not
+//! be able to place a link or a mention there ([`plain`]). Links are built by us only. The wording is
+//! the notifier's. A repeated notice is a second notice: [`Notice::tag`] replaces the first one only
+//! when an OAuth application calls, so over a webhook the caller must remember what it sent.
+
+use common::ids::UserId;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::command::Command;
+use crate::envelope::unsigned;
+
+/// The portal cuts a message here, in characters. Source: page "Add Personal Notification".
+pub const MAX_MESSAGE_CHARS: usize = 20_000;
+
+/// How far the number given instead of an id may be from our clock and still be the portal's clock:
+/// a request's 60 s, and clocks that differ by some minutes.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Who a notice comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    /// The employee who owns the webhook (`im.notify.personal.add`).
+    WebhookOwner,
+    /// Nobody (`im.notify.system.add`).
+    Nobody,
+}
+
+/// One notice to one employee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Who it comes from.
+    pub author: Author,
+    /// Who gets it.
+    pub to: UserId,
+    /// The text, in BB code, not empty; whatever is lead data in it has gone through [`plain`].
+    pub message: String,
+    /// Marks notices that replace each other, where the portal looks at it.
+    pub tag: String,
+}
+
+impl Notice {
+    /// The command that sends the notice.
+    ///
+    /// Source: pages "Add Personal Notification" and "Add System Notification".
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let method = match self.author {
+            Author::WebhookOwner => "im.notify.personal.add",
+            Author::Nobody => "im.notify.system.add",
+        };
+        let params: Map<String, Value> = [
+            ("USER_ID", json!(self.to.get())),
+            ("MESSAGE", json!(shortened(&self.message, MAX_MESSAGE_CHARS))),
+            ("TAG", json!(self.tag)),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+        Command::new(method, params)
+    }
+}
+
+/// What the portal did with a notice. None of it says that a person saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeResult {
+    /// Stored under this id.
+    Stored(u64),
+    /// The recipient has switched this kind of notice off: the portal stores nothing and answers
+    /// with its clock instead of an id.
+    SwitchedOff,
+    /// Not created, without a reason: the answer `false`, for example for a dismissed employee.
+    NotCreated,
+}
+
+impl NoticeResult {
+    /// Reads the result of a notice's command; `now` is about when it was answered.
+    ///
+    /// **Shape**: an id (`1492`), a Unix time in seconds (`1779354012`), or `false`. A real id within
+    /// ten minutes of the present second would be taken for the clock; ids of that size need more
+    /// than a billion notices.
+    #[must_use]
+    pub fn of(result: &Value, now: Timestamp) -> Self {
+        let Some(number) = unsigned(result).filter(|number| *number > 0) else {
+            return Self::NotCreated;
+        };
+        let is_clock = i64::try_from(number)
+            .ok()
+            .and_then(|second| Timestamp::from_second(second).ok())
+            .is_some_and(|time| time.duration_since(now).abs() <= CLOCK_TOLERANCE);
+        if is_clock { Self::SwitchedOff } else { Self::Stored(number) }
+    }
+}
+
+/// A stranger's text made harmless for a notice, and at most `max_chars` characters long.
+///
+/// `[` and `]` become the full-width `［` and `］`, so that no BB code remains; `#BR#`, which breaks
+/// the line, becomes `#BR #`; line breaks and other control characters become spaces, and a run of
+/// white space one space. What is cut off shows as `…`.
+#[must_use]
+pub fn plain(text: &str, max_chars: usize) -> String {
+    let visible: String = text
+        .chars()
+        .map(|c| match c {
+            '[' => '［',
+            ']' => '］',
+            c if c.is_control() => ' ',
+            c => c,
+        })
+        .collect();
+    let words: Vec<&str> = visible.split_whitespace().collect();
+    shortened(&without_break(&words.join(" ")), max_chars)
+}
+
+/// Puts a space into each `#BR#`, whatever its case.
+fn without_break(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let tail = out.len().checked_sub("#BR".len()).and_then(|start| out.get(start..));
+        if c == '#' && tail.is_some_and(|tail| tail.eq_ignore_ascii_case("#BR")) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn shortened(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    if max_chars > 0 {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_forms_no_tag_and_no_line() {
+        for (text, expected) in [
+            ("[B]hot[/B]", "［B］hot［/B］"),
+            ("[URL=https://evil.test]Lead 1[/URL]", "［URL=https://evil.test］Lead 1［/URL］"),
+            ("one#BR#two#br#three", "one#BR #two#br #three"),
+            ("#BR#BR#", "#BR #BR #"),
+            ("one\r\n\ttwo\u{0}", "one two"),
+            ("Ünïcödé, flat #5", "Ünïcödé, flat #5"),
+        ] {
+            assert_eq!(plain(text, 100), expected);
+        }
+    }
+
+    #[test]
+    fn length_is_counted_in_characters() {
+        assert_eq!(plain("Квартира", 8), "Квартира");
+        assert_eq!(plain("Квартира", 5), "Квар…");
+        assert_eq!(plain("Квартира", 0), "");
+    }
+
+    #[test]
+    fn both_kinds_of_notice() {
+        let mut notice = Notice {
+            author: Author::WebhookOwner,
+            to: UserId::new(7).unwrap(),
+            message: "Lead #42 is yours & new".to_owned(),
+            tag: "acme/42/0".to_owned(),
+        };
+        assert_eq!(
+            notice.command().to_batch(),
+            "im.notify.personal.add?MESSAGE=Lead%20%2342%20is%20yours%20%26%20new&TAG=acme%2F42%2F0&USER_ID=7"
+        );
+        notice.author = Author::Nobody;
+        assert_eq!(notice.command().method(), "im.notify.system.add");
+    }
+
+    #[test]
+    fn an_id_a_clock_or_nothing() {
+        let now: Timestamp = "2026-05-21T09:00:12Z".parse().unwrap();
+        for (result, expected) in [
+            (json!(1492), NoticeResult::Stored(1492)),
+            (json!("1492"), NoticeResult::Stored(1492)),
+            (json!(1_779_354_012), NoticeResult::SwitchedOff),
+            (json!(1_779_350_000), NoticeResult::Stored(1_779_350_000)),
+            (json!(false), NoticeResult::NotCreated),
+            (json!(null), NoticeResult::NotCreated),
+            (json!(0), NoticeResult::NotCreated),
+        ] {
+            assert_eq!(NoticeResult::of(&result, now), expected, "{result}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_harmful_is_left(text in r"(\[|\]|#|BR|br|B|\n|x|ß){0,20}", max in 0_usize..30) {
+            let safe = plain(&text, max);
+            prop_assert!(!safe.contains(['[', ']', '\n']));
+            prop_assert!(!safe.to_ascii_uppercase().contains("#BR#"), "{}", safe);
+            prop_assert!(safe.chars().count() <= max);
+        }
+    }
+}

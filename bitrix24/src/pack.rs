@@ -1,0 +1,132 @@
+//! How many wishes become one request: the [`Packer`], for reads and writes alike.
+//!
+//! Callers submit single requests and wait for their own answers. One task takes the permission to
+//! send *first* and only then closes the pack, with whatever waits at that moment: a lone request
+//! goes at once, and while the portal's budget is used up the pack grows instead of the queue. What a
+//! pack is made into is the [`PackSender`]'s affair; reading leads is in [`crate::lead_reader`].
+//! No caller waits for ever: a panic, a short answer or the end of the task is an error for each.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::error::PortalError;
+use crate::limits::Permit;
+
+/// Sends packs of requests `R` and brings an answer `A` to each.
+#[async_trait]
+pub trait PackSender<R, A>: Send + Sync + 'static {
+    /// Waits until one pack may be sent: usually [`crate::Portal::permit`].
+    ///
+    /// # Errors
+    /// When no permission can be had; everybody in the pack that was to be sent gets this error.
+    async fn permit(&self) -> Result<Permit, PortalError>;
+
+    /// Sends `pack`, which has 1 to `max_pack` requests in the order they were submitted, and returns
+    /// as many answers in the same order. Who is left without an answer gets
+    /// [`PortalError::Interrupted`].
+    async fn send(&self, permit: Permit, pack: Vec<R>) -> Vec<Result<A, PortalError>>;
+}
+
+/// How large and how many packs may be. Each is at least 1.
+#[derive(Debug, Clone, Copy)]
+pub struct PackLimits {
+    /// Requests in one pack.
+    pub max_pack: usize,
+    /// Packs sent and not yet answered.
+    pub in_flight: usize,
+    /// Requests that wait to be packed; who comes later waits in [`Packer::submit`].
+    pub queue: usize,
+}
+
+/// Gathers single requests into packs. Dropping the packer ends its task once all requests submitted
+/// have been answered.
+pub struct Packer<R, A> {
+    queue: mpsc::Sender<Waiting<R, A>>,
+}
+
+struct Waiting<R, A> {
+    request: R,
+    answer: oneshot::Sender<Result<A, PortalError>>,
+}
+
+impl<R: Send + 'static, A: Send + 'static> Packer<R, A> {
+    /// Starts the task that packs.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(sender: Arc<dyn PackSender<R, A>>, limits: PackLimits) -> Self {
+        let (queue, waiting) = mpsc::channel(limits.queue.max(1));
+        tokio::spawn(pack_all(waiting, sender, limits));
+        Self { queue }
+    }
+
+    /// Submits `request` and waits for its answer. A caller that is dropped before its request was
+    /// packed takes the request back; after that the answer is thrown away. Others are not affected.
+    ///
+    /// # Errors
+    /// What the sender answered for this request; [`PortalError::Interrupted`] (transient, may have
+    /// run) when it ended without an answer.
+    pub async fn submit(&self, request: R) -> Result<A, PortalError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Waiting { request, answer }).await.map_err(|_| PortalError::Interrupted)?;
+        answered.await.map_err(|_| PortalError::Interrupted)?
+    }
+}
+
+/// Runs until all packers are gone. The sender's code runs in tasks of its own, so that a panic there
+/// does not end this one.
+async fn pack_all<R: Send + 'static, A: Send + 'static>(
+    mut waiting: mpsc::Receiver<Waiting<R, A>>,
+    sender: Arc<dyn PackSender<R, A>>,
+    limits: PackLimits,
+) {
+    let slots = Arc::new(Semaphore::new(limits.in_flight.max(1)));
+    while let Some(first) = waiting.recv().await {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let asking = Arc::clone(&sender);
+        let permit =
+            tokio::spawn(async move { asking.permit().await }).await.unwrap_or(Err(PortalError::Interrupted));
+
+        let mut pack = vec![first];
+        while pack.len() < limits.max_pack
+            && let Ok(next) = waiting.try_recv()
+        {
+            pack.push(next);
+        }
+        pack.retain(|waiting| !waiting.answer.is_closed());
+
+        match permit {
+            Ok(permit) if !pack.is_empty() => {
+                let sender = Arc::clone(&sender);
+                tokio::spawn(async move {
+                    send_pack(&*sender, permit, pack).await;
+                    drop(slot);
+                });
+            }
+            Ok(_unused) => {}
+            Err(error) => {
+                for waiting in pack {
+                    drop(waiting.answer.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+}
+
+async fn send_pack<R: 'static, A: 'static>(
+    sender: &dyn PackSender<R, A>,
+    permit: Permit,
+    pack: Vec<Waiting<R, A>>,
+) {
+    let (requests, callers): (Vec<R>, Vec<_>) =
+        pack.into_iter().map(|waiting| (waiting.request, waiting.answer)).unzip();
+    let answers = sender.send(permit, requests).await;
+    for (caller, answer) in callers.into_iter().zip(answers) {
+        // A caller that went away does not want its answer.
+        drop(caller.send(answer));
+    }
+}

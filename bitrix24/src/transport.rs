@@ -1,0 +1,222 @@
+//! How one request reaches the portal: the [`Transport`] trait and its HTTP form.
+//!
+//! Knows nothing of methods, limits or error codes; it hands back whatever was answered. The one
+//! thing it decides is whether a request that failed can have run ([`TransportError`]). The address
+//! contains the webhook's secret, so neither an error nor a `Debug` output here shows an address.
+//! Above it stands [`crate::client`]; tests put a scripted transport in its place.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+/// The largest body that is read, in bytes after decompression.
+///
+/// The largest answer asked for is 500 leads of some 3 KB each; comments have no limit of length,
+/// so there is room for ten times that. A larger `MAX_LEADS_A_REQUEST` would change it.
+pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// What the portal answered, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body as it came, decompressed.
+    pub body: Vec<u8>,
+    /// The `Location` header, which a renamed portal sends. It contains the secret: never log it.
+    pub location: Option<String>,
+}
+
+/// A request that brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection was made, so the portal surely ran nothing.
+    #[error("no connection to the portal")]
+    NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The request was on its way and its end is unknown: a timeout, a reset, a body that broke off.
+    #[error("the portal's answer was lost; it may have run the request")]
+    Ambiguous(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// One way to send a request to one portal.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Sends the parameters `body` (a JSON object) to `method` (as `crm.lead.get`), once, and
+    /// returns whatever came back, of any status.
+    ///
+    /// # Errors
+    /// When nothing readable came back; see [`TransportError`] for whether the request may have run.
+    async fn send(&self, method: &str, body: &Value) -> Result<Answer, TransportError>;
+}
+
+/// How requests are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpSettings {
+    /// For the whole request. The cloud interrupts a request after 60 s, so a little more than that
+    /// leaves the fewest ends unknown.
+    pub timeout: Duration,
+    /// For the connection alone.
+    pub connect_timeout: Duration,
+    /// Allows `http://` to a host that is not this computer, for test installations.
+    pub allow_http: bool,
+}
+
+/// An address that cannot be used. The text never repeats the address: it contains the secret.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidWebhook {
+    /// Not an address at all.
+    #[error("the webhook's address cannot be read: use https://PORTAL/rest/USER/SECRET/")]
+    Unreadable,
+    /// `http://` to somewhere else, where anybody on the way could read the secret.
+    #[error("the webhook's address must begin with https://")]
+    NotHttps,
+    /// The client could not be built.
+    #[error("preparing the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Requests to an inbound webhook, as JSON by POST.
+///
+/// Source: the pages "General principles" and "Local webhooks" of the REST documentation.
+pub struct HttpTransport {
+    client: Client,
+    webhook: Url,
+}
+
+impl HttpTransport {
+    /// Prepares a client for the webhook `https://PORTAL/rest/USER/SECRET/`, with or without the
+    /// last slash. Nothing is sent yet.
+    ///
+    /// Redirects are never followed: a renamed portal answers 302, and following it would turn the
+    /// POST into a GET and lose the parameters (page "Changing the domain").
+    ///
+    /// # Errors
+    /// When the address cannot be read or is not https.
+    pub fn new(webhook_url: &SecretString, settings: HttpSettings) -> Result<Self, InvalidWebhook> {
+        let mut webhook = Url::parse(webhook_url.expose_secret()).map_err(|_| InvalidWebhook::Unreadable)?;
+        let host = webhook.host_str().ok_or(InvalidWebhook::Unreadable)?.to_owned();
+        let local = is_this_computer(&host);
+        match webhook.scheme() {
+            "https" => {}
+            "http" if local || settings.allow_http => {}
+            _ => return Err(InvalidWebhook::NotHttps),
+        }
+        webhook.set_query(None);
+        webhook.set_fragment(None);
+        webhook.path_segments_mut().map_err(|()| InvalidWebhook::Unreadable)?.pop_if_empty();
+
+        let mut builder = Client::builder()
+            .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .timeout(settings.timeout)
+            .connect_timeout(settings.connect_timeout)
+            .https_only(webhook.scheme() == "https");
+        if local {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|e| InvalidWebhook::Client(e.without_url()))?;
+        Ok(Self { client, webhook })
+    }
+
+    fn address(&self, method: &str) -> Url {
+        let mut url = self.webhook.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(method);
+        }
+        url
+    }
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").field("host", &self.webhook.host_str()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn send(&self, method: &str, body: &Value) -> Result<Answer, TransportError> {
+        let request = self.client.post(self.address(method)).header(ACCEPT, "application/json").json(body);
+        #[expect(clippy::disallowed_methods, reason = "the one place that sends to a portal")]
+        let mut response = request.send().await.map_err(failed)?;
+
+        let status = response.status().as_u16();
+        let location =
+            response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(TransportError::Ambiguous(
+                    format!("the answer is longer than {MAX_BODY_BYTES} bytes").into(),
+                ));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body, location })
+    }
+}
+
+fn is_this_computer(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn failed(error: reqwest::Error) -> TransportError {
+    if error.is_connect() || error.is_builder() {
+        TransportError::NotSent(Box::new(error.without_url()))
+    } else {
+        lost(error)
+    }
+}
+
+fn lost(error: reqwest::Error) -> TransportError {
+    TransportError::Ambiguous(Box::new(error.without_url()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(url: &str, allow_http: bool) -> Result<HttpTransport, InvalidWebhook> {
+        let second = Duration::from_secs(1);
+        HttpTransport::new(
+            &SecretString::from(url),
+            HttpSettings { timeout: second, connect_timeout: second, allow_http },
+        )
+    }
+
+    #[test]
+    fn https_is_required_unless_the_portal_is_this_computer() {
+        for good in [
+            "https://acme.bitrix24.com/rest/1/s3cret/",
+            "http://127.0.0.1:9/rest/1/s3cret",
+            "http://[::1]:9/rest/1/s3cret/",
+        ] {
+            assert!(transport(good, false).is_ok(), "{good}");
+        }
+        for bad in ["http://acme.bitrix24.com/rest/1/s3cret/", "ftp://localhost/rest/1/s3cret/", "acme", ""] {
+            let error = transport(bad, false).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{bad}");
+        }
+        assert!(transport("http://portal.test/rest/1/s3cret/", true).is_ok());
+    }
+
+    #[test]
+    fn the_method_is_one_segment_after_the_secret() {
+        for url in ["https://acme.bitrix24.com/rest/1/s3cret", "https://acme.bitrix24.com/rest/1/s3cret/"] {
+            let made = transport(url, false).unwrap();
+            assert_eq!(
+                made.address("crm.lead.get").as_str(),
+                "https://acme.bitrix24.com/rest/1/s3cret/crm.lead.get"
+            );
+            assert!(!made.address("../../x?y").as_str().contains('?'));
+            assert!(!format!("{made:?}").contains("s3cret"));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A portal that answers as the test says, and a budget that grants when the test says.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitrix24::transport::{Answer, TransportError};
+use bitrix24::{Limiter, Portal, PortalMetrics, Transport};
+use common::budget::{BucketLimits, BudgetError, Grant, RequestBudget};
+use common::ids::{LeadId, PortalName};
+use prometheus::{Encoder, Registry, TextEncoder};
+use serde_json::{Value, json};
+
+pub type Reply = Result<Answer, TransportError>;
+type Script = dyn Fn(&str, &Value) -> Reply + Send + Sync;
+
+/// Answers by a function and keeps what was asked.
+pub struct FakePortal {
+    script: Box<Script>,
+    asked: Mutex<Vec<(String, Value)>>,
+}
+
+impl FakePortal {
+    pub fn new(script: impl Fn(&str, &Value) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { script: Box::new(script), asked: Mutex::new(Vec::new()) })
+    }
+
+    /// Gives one reply after the other.
+    pub fn replying(replies: Vec<Reply>) -> Arc<Self> {
+        let replies = Mutex::new(VecDeque::from(replies));
+        Self::new(move |method, _| {
+            let reply = replies.lock().unwrap().pop_front();
+            reply.unwrap_or_else(|| panic!("no reply is left for {method}"))
+        })
+    }
+
+    /// The methods asked for, in order.
+    pub fn methods(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(method, _)| method.clone()).collect()
+    }
+
+    /// The parameters of the request at `index`.
+    pub fn params(&self, index: usize) -> Value {
+        self.asked.lock().unwrap()[index].1.clone()
+    }
+}
+
+#[async_trait]
+impl Transport for FakePortal {
+    async fn send(&self, method: &str, body: &Value) -> Reply {
+        self.asked.lock().unwrap().push((method.to_owned(), body.clone()));
+        (self.script)(method, body)
+    }
+}
+
+/// A whole client on a fake portal.
+pub struct Bench {
+    pub portal: Arc<Portal>,
+    pub registry: Registry,
+}
+
+impl Bench {
+    pub fn new(transport: Arc<FakePortal>) -> Self {
+        Self::with_budget(transport, None)
+    }
+
+    pub fn with_budget(transport: Arc<FakePortal>, budget: Option<Arc<dyn RequestBudget>>) -> Self {
+        let registry = Registry::new();
+        let metrics = Arc::new(PortalMetrics::new(&registry).unwrap());
+        let limiter = Arc::new(Limiter::new(acme(), WIDE, budget));
+        Self { portal: Arc::new(Portal::new(acme(), transport, limiter, metrics)), registry }
+    }
+
+    /// The value of one series, as Prometheus would read it.
+    pub fn metric(&self, series: &str) -> String {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let line = text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{text}"));
+        line.rsplit(' ').next().unwrap().to_owned()
+    }
+}
+
+/// A limit that no test reaches.
+pub const WIDE: BucketLimits = BucketLimits { burst: 10_000, per_second: 1_000 };
+
+pub fn acme() -> PortalName {
+    "acme".parse().unwrap()
+}
+
+pub fn lead(id: u64) -> LeadId {
+    LeadId::new(id).unwrap()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a reply as the transport gives it")]
+pub fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
+    Ok(Answer { status, body: body.into(), location: None })
+}
+
+pub fn result(result: Value) -> Reply {
+    reply(200, json!({ "result": result }).to_string())
+}
+
+/// Leads as a portal has them that has all leads below `end` but those in `gone`; understands
+/// `crm.lead.get`, `crm.lead.list` by `@ID`, and batches of such lists.
+pub fn leads_below(end: u64, gone: &'static [u64]) -> impl Fn(&str, &Value) -> Reply + Send + Sync {
+    let row = move |id: u64| {
+        (id < end && !gone.contains(&id))
+            .then(|| json!({"ID": id.to_string(), "ASSIGNED_BY_ID": "7", "TITLE": format!("Lead {id}")}))
+    };
+    move |method, params| match method {
+        "crm.lead.get" => match row(params["id"].as_u64().unwrap()) {
+            Some(lead) => result(lead),
+            None => reply(400, include_str!("../fixtures/not_found.json")),
+        },
+        "crm.lead.list" => {
+            let ids = params["filter"]["@ID"].as_array().unwrap();
+            result(ids.iter().filter_map(|id| row(id.as_u64().unwrap())).collect())
+        }
+        "batch" => {
+            let lists: serde_json::Map<String, Value> = params["cmd"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(key, command)| {
+                    let query = command.as_str().unwrap().strip_prefix("crm.lead.list?").unwrap();
+                    let ids = query.split('&').filter_map(|pair| {
+                        pair.strip_prefix("filter[%40ID][")?.split_once("]=")?.1.parse::<u64>().ok()
+                    });
+                    (key.clone(), ids.filter_map(row).collect())
+                })
+                .collect();
+            result(json!({"result": lists, "result_error": [], "result_total": [], "result_next": []}))
+        }
+        other => panic!("unexpected method {other}"),
+    }
+}
+
+/// A budget that says "wait" until it is opened, and counts what it is asked and told.
+#[derive(Default)]
+pub struct FakeBudget {
+    pub open: AtomicBool,
+    pub broken: AtomicBool,
+    pub asked: AtomicUsize,
+    pub refusals: AtomicUsize,
+}
+
+impl FakeBudget {
+    pub const WAIT: Duration = Duration::from_millis(500);
+
+    pub fn opened() -> Arc<Self> {
+        let budget = Self::default();
+        budget.open.store(true, Ordering::SeqCst);
+        Arc::new(budget)
+    }
+
+    fn works(&self, portal: &PortalName) -> Result<(), BudgetError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(BudgetError { portal: portal.clone(), source: "the store is away".into() });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RequestBudget for FakeBudget {
+    async fn take(&self, portal: &PortalName, _: BucketLimits) -> Result<Grant, BudgetError> {
+        self.works(portal)?;
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(if self.open.load(Ordering::SeqCst) { Grant::Granted } else { Grant::Wait(Self::WAIT) })
+    }
+
+    async fn refused(&self, portal: &PortalName, _: BucketLimits) -> Result<(), BudgetError> {
+        self.works(portal)?;
+        self.refusals.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}

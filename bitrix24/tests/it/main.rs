@@ -1,0 +1,15 @@
+//! The client against a scripted portal: what is sent, and what is made of the answers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that fails panics, and its helpers take what the test has in hand"
+)]
+
+mod client;
+mod fake;
+mod leads;
+mod limiter;
+mod packer;
+mod reader;
+mod transport;

@@ -1,0 +1,129 @@
+//! Real requests to a small server on this computer.
+
+use std::time::Duration;
+
+use bitrix24::transport::{MAX_BODY_BYTES, TransportError};
+use bitrix24::{HttpSettings, HttpTransport, Transport};
+use common::failure::chain;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+const SECRET: &str = "s3cretpart";
+
+/// Takes one connection, reads one request, answers with `answer` and closes.
+async fn serve(answer: Vec<u8>) -> (HttpTransport, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut stream).await;
+        // The client may close first when the answer is too long.
+        drop(stream.write_all(&answer).await);
+        drop(stream.shutdown().await);
+        request
+    });
+    (transport(port, Duration::from_secs(10)), server)
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request).to_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return String::from_utf8(request).unwrap();
+            }
+        }
+        let mut chunk = [0; 4096];
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert!(read > 0, "the request is complete");
+        request.extend_from_slice(&chunk[..read]);
+    }
+}
+
+fn transport(port: u16, timeout: Duration) -> HttpTransport {
+    let url = SecretString::from(format!("http://127.0.0.1:{port}/rest/1/{SECRET}/"));
+    HttpTransport::new(&url, HttpSettings { timeout, connect_timeout: timeout, allow_http: false }).unwrap()
+}
+
+fn http(head: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+fn assert_no_secret(error: &TransportError) {
+    let text = format!("{} {error:?}", chain(error));
+    assert!(!text.contains(SECRET), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_is_json_by_post() {
+    let (transport, server) = serve(http("200 OK", "{\"result\":true}")).await;
+    let answer = transport.send("crm.lead.get", &json!({"id": 42})).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"{\"result\":true}".as_slice()));
+    let request = server.await.unwrap();
+    assert!(request.starts_with(&format!("POST /rest/1/{SECRET}/crm.lead.get HTTP/1.1\r\n")), "{request}");
+    assert!(request.ends_with("\r\n\r\n{\"id\":42}"), "{request}");
+    let lower = request.to_lowercase();
+    for header in [
+        "content-type: application/json",
+        "accept: application/json",
+        "accept-encoding: gzip",
+        concat!("user-agent: rota/", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(lower.contains(header), "{header} in {request}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let (transport, server) =
+        serve(http("302 Found\r\nLocation: https://new.bitrix24.test/rest/1/x/", "moved")).await;
+    let answer = transport.send("server.time", &json!({})).await.unwrap();
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.location.as_deref(), Some("https://new.bitrix24.test/rest/1/x/"));
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_connection_is_surely_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let error = transport(port, Duration::from_secs(10)).send("server.time", &json!({})).await.unwrap_err();
+    assert!(matches!(error, TransportError::NotSent(_)), "{error:?}");
+    assert_no_secret(&error);
+}
+
+#[tokio::test]
+async fn a_lost_answer_may_have_run() {
+    let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"result\":".to_vec();
+    for answer in [Vec::new(), cut] {
+        let (transport, server) = serve(answer).await;
+        let error = transport.send("crm.lead.update", &json!({"id": 42})).await.unwrap_err();
+        assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
+        assert_no_secret(&error);
+        server.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_may_have_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let error = transport(port, Duration::from_millis(200)).send("batch", &json!({})).await.unwrap_err();
+    assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
+    assert_no_secret(&error);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let (transport, server) = serve(http("200 OK", &"x".repeat(MAX_BODY_BYTES + 1))).await;
+    let error = transport.send("crm.lead.list", &json!({})).await.unwrap_err();
+    assert!(chain(&error).contains("longer than"), "{}", chain(&error));
+    server.await.unwrap();
+}
