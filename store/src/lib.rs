@@ -1,0 +1,56 @@
+//! What must survive: decisions and the ledger of turns, what was done about them in the portal,
+//! the portals' request budgets, dead letters, and how far the scan for lost events has come.
+//!
+//! [`Store`] is the seam; PostgreSQL stands behind it ([`postgres`]). Each method is one transaction.
+//! Nothing here decides anything: what to write comes from the stages.
+
+mod assignments;
+mod dead_letters;
+mod decisions;
+pub mod postgres;
+mod sweeps;
+
+use async_trait::async_trait;
+use common::failure::{Failure, FailureClass};
+
+pub use assignments::{AssignmentState, Assignments, Done, PackItem};
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use decisions::{Balances, Decide, Decided, Decisions, LedgerEntry, NewDecision, SavedDecision, Verdict};
+pub use sweeps::{SweepLease, Sweeps};
+
+/// Everything that is stored; what a stage needs is one or two of these.
+#[async_trait]
+pub trait Store: Decisions + Assignments + DeadLetters + Sweeps + common::budget::RequestBudget {
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// The store did not do what was asked. Always transient: the message is tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub struct StoreError {
+    /// What was to be done, such as `saving a decision`.
+    pub operation: &'static str,
+    /// What the database said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StoreError {
+    /// For `map_err`: names the operation that failed.
+    pub fn during<E>(operation: &'static str) -> impl Fn(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |error| Self { operation, source: error.into() }
+    }
+}
+
+impl Failure for StoreError {
+    fn class(&self) -> FailureClass {
+        FailureClass::Transient
+    }
+}

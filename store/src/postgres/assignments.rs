@@ -1,0 +1,160 @@
+//! Progress in the portal.
+
+use async_trait::async_trait;
+use common::ids::PortalName;
+use common::messages::AssignmentKey;
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Postgres, bigint, user};
+use crate::assignments::key as key_of;
+use crate::{AssignmentState, Assignments, Done, PackItem, StoreError};
+
+type State = (Option<Uuid>, Option<SqlTimestamp>, bool, Option<String>);
+
+/// Writes down the end of one assignment; with `pack`, only if it is still in that pack.
+async fn write(
+    connection: &mut PgConnection,
+    result: &Done,
+    pack: Option<Uuid>,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let key = &result.key;
+    let written = sqlx::query(
+        "INSERT INTO assignments (portal, lead_id, epoch, to_user, owner_set_at, notified_at,
+                                  notification_id, outcome, finished_at)
+         VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN $9 END, CASE WHEN $6::bigint IS NOT NULL THEN $9 END, $6, $7,
+                 CASE WHEN $7::text IS NOT NULL THEN $9 END)
+         ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+             owner_set_at = coalesce(assignments.owner_set_at, excluded.owner_set_at),
+             notified_at = coalesce(assignments.notified_at, excluded.notified_at),
+             notification_id = coalesce(assignments.notification_id, excluded.notification_id),
+             outcome = excluded.outcome, finished_at = excluded.finished_at,
+             sent_at = CASE WHEN excluded.finished_at IS NULL THEN NULL ELSE assignments.sent_at END
+         WHERE assignments.finished_at IS NULL
+           AND ($8::uuid IS NULL OR (assignments.pack = $8 AND assignments.sent_at IS NOT NULL))",
+    )
+    .bind(key.portal.as_str())
+    .bind(bigint(key.lead.get()))
+    .bind(bigint(key.epoch.0.into()))
+    .bind(bigint(result.to.get()))
+    .bind(result.owner_set)
+    .bind(result.notification)
+    .bind(result.finished)
+    .bind(pack)
+    .bind(at.to_sqlx())
+    .execute(connection)
+    .await?;
+    Ok(written.rows_affected() > 0)
+}
+
+#[async_trait]
+impl Assignments for Postgres {
+    async fn assignment(&self, key: &AssignmentKey) -> Result<AssignmentState, StoreError> {
+        let row: Option<State> = sqlx::query_as(
+            "SELECT pack, sent_at, owner_set_at IS NOT NULL, outcome FROM assignments
+             WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::during("reading how far an assignment has come"))?;
+        Ok(match row {
+            None => AssignmentState::Open { owner_set: false },
+            Some((_, _, _, Some(outcome))) => AssignmentState::Finished(outcome),
+            Some((Some(pack), Some(sent_at), _, None)) => {
+                AssignmentState::Sent { pack, sent_at: sent_at.to_jiff() }
+            }
+            Some((_, _, owner_set, None)) => AssignmentState::Open { owner_set },
+        })
+    }
+
+    async fn about_to_send(
+        &self,
+        pack: Uuid,
+        items: &[PackItem],
+        at: Timestamp,
+    ) -> Result<Vec<AssignmentKey>, StoreError> {
+        let Some(first) = items.first() else { return Ok(Vec::new()) };
+        let portal = &first.key.portal;
+        let column =
+            |value: fn(&PackItem) -> u64| items.iter().map(|item| bigint(value(item))).collect::<Vec<_>>();
+        let rows: Vec<(i64, i32)> = sqlx::query_as(
+            "INSERT INTO assignments (portal, lead_id, epoch, to_user, pack, position, sets_owner, sent_at)
+             SELECT $1, lead_id, epoch, to_user, $2, position, sets_owner, $3
+             FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[])
+                  AS item (lead_id, epoch, to_user, position, sets_owner)
+             ORDER BY lead_id, epoch -- the same order everywhere, or two packs can wait for each other
+             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+                 pack = excluded.pack, position = excluded.position, sets_owner = excluded.sets_owner,
+                 sent_at = excluded.sent_at
+             WHERE assignments.sent_at IS NULL AND assignments.finished_at IS NULL
+             RETURNING lead_id, epoch",
+        )
+        .bind(portal.as_str())
+        .bind(pack)
+        .bind(at.to_sqlx())
+        .bind(column(|item| item.key.lead.get()))
+        .bind(column(|item| item.key.epoch.0.into()))
+        .bind(column(|item| item.to.get()))
+        .bind(column(|item| item.position.into()))
+        .bind(items.iter().map(|item| item.sets_owner).collect::<Vec<_>>())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("noting what is about to be sent"))?;
+        Ok(rows.into_iter().filter_map(|(lead, epoch)| key_of(portal, lead, epoch)).collect())
+    }
+
+    async fn done(&self, results: &[Done], at: Timestamp) -> Result<(), StoreError> {
+        let failed = StoreError::during("noting how a pack ended");
+        let mut ordered: Vec<_> = results.iter().collect();
+        ordered.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        for result in ordered {
+            write(&mut transaction, result, None, at).await.map_err(&failed)?;
+        }
+        transaction.commit().await.map_err(&failed)
+    }
+
+    async fn pack(&self, portal: &PortalName, pack: Uuid) -> Result<Vec<PackItem>, StoreError> {
+        let rows: Vec<(i64, i32, i64, i32, bool)> = sqlx::query_as(
+            "SELECT lead_id, epoch, to_user, position, sets_owner FROM assignments
+             WHERE pack = $1 AND portal = $2 ORDER BY position",
+        )
+        .bind(pack)
+        .bind(portal.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("reading what a pack held"))?;
+        let item = |(lead, epoch, to, position, sets_owner): (i64, i32, i64, i32, bool)| {
+            let (key, to) = (key_of(portal, lead, epoch)?, user(Some(to))?);
+            Some(PackItem { key, to, position: u32::try_from(position).ok()?, sets_owner })
+        };
+        Ok(rows.into_iter().filter_map(item).collect())
+    }
+
+    async fn recovered(&self, pack: Uuid, result: &Done, at: Timestamp) -> Result<bool, StoreError> {
+        let failed = StoreError::during("noting how a lost pack ended");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        write(&mut connection, result, Some(pack), at).await.map_err(&failed)
+    }
+
+    async fn outcomes(
+        &self,
+        portal: &PortalName,
+    ) -> Result<Vec<(AssignmentKey, Option<String>)>, StoreError> {
+        let rows: Vec<(i64, i32, Option<String>)> = sqlx::query_as(
+            "SELECT lead_id, epoch, outcome FROM assignments WHERE portal = $1 ORDER BY lead_id, epoch",
+        )
+        .bind(portal.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("reading outcomes"))?;
+        let item = |(lead, epoch, outcome)| Some((key_of(portal, lead, epoch)?, outcome));
+        Ok(rows.into_iter().filter_map(item).collect())
+    }
+}

@@ -1,0 +1,273 @@
+//! Decisions and the ledger.
+
+use async_trait::async_trait;
+use common::ids::{LeadId, PortalName};
+use common::messages::AssignmentKey;
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use sqlx::{FromRow, PgConnection};
+
+use super::{Postgres, bigint, user};
+use crate::{Balances, Decide, Decided, Decisions, NewDecision, SavedDecision, StoreError, Verdict};
+
+#[derive(FromRow)]
+struct Row {
+    outcome: String,
+    from_user: Option<i64>,
+    to_user: Option<i64>,
+    person: Option<String>,
+    queue: Option<String>,
+    rule: Option<String>,
+    reason: String,
+    explanation: serde_json::Value,
+    first_seen: SqlTimestamp,
+    decided_at: SqlTimestamp,
+    published_at: Option<SqlTimestamp>,
+    look_again_at: Option<SqlTimestamp>,
+}
+
+impl Row {
+    fn saved(self, key: &AssignmentKey) -> SavedDecision {
+        let verdict = match (user(self.to_user), self.look_again_at) {
+            (Some(to), _) => Verdict::Assign { to, person: self.person.unwrap_or_default() },
+            (None, Some(at)) => Verdict::Hold { look_again_at: at.to_jiff() },
+            (None, None) => Verdict::Skip,
+        };
+        debug_assert_eq!(self.outcome, outcome(&verdict));
+        SavedDecision {
+            key: key.clone(),
+            verdict,
+            from: user(self.from_user),
+            queue: self.queue,
+            rule: self.rule,
+            reason: self.reason,
+            explanation: self.explanation,
+            first_seen: self.first_seen.to_jiff(),
+            decided_at: self.decided_at.to_jiff(),
+            published: self.published_at.is_some(),
+        }
+    }
+}
+
+fn outcome(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Assign { .. } => "assign",
+        Verdict::Hold { .. } => "hold",
+        Verdict::Skip => "skip",
+    }
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    key: &AssignmentKey,
+) -> Result<Option<SavedDecision>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT outcome, from_user, to_user, person, queue, rule, reason, explanation, first_seen,
+                decided_at, published_at, look_again_at
+         FROM decisions WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
+    )
+    .bind(key.portal.as_str())
+    .bind(bigint(key.lead.get()))
+    .bind(bigint(key.epoch.0.into()))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| row.saved(key)))
+}
+
+async fn balances(connection: &mut PgConnection, portal: &PortalName) -> Result<Balances, sqlx::Error> {
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT ledger, user_id, credit FROM ledger_balances WHERE portal = $1")
+            .bind(portal.as_str())
+            .fetch_all(connection)
+            .await?;
+    let mut balances = Balances::new();
+    for (ledger, user_id, credit) in rows {
+        if let Some(user) = user(Some(user_id)) {
+            balances.entry(ledger).or_default().insert(user, credit);
+        }
+    }
+    Ok(balances)
+}
+
+async fn save(
+    connection: &mut PgConnection,
+    key: &AssignmentKey,
+    new: NewDecision,
+) -> Result<SavedDecision, sqlx::Error> {
+    let (lead, epoch) = (bigint(key.lead.get()), bigint(key.epoch.0.into()));
+    let (to, person, look_again_at) = match &new.verdict {
+        Verdict::Assign { to, person } => (Some(bigint(to.get())), Some(person.as_str()), None),
+        Verdict::Hold { look_again_at } => (None, None, Some(look_again_at.to_sqlx())),
+        Verdict::Skip => (None, None, None),
+    };
+    sqlx::query(
+        "INSERT INTO decisions (portal, lead_id, epoch, outcome, from_user, to_user, person, queue, rule,
+                                reason, explanation, routing_version, first_seen, decided_at, look_again_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+             outcome = excluded.outcome, from_user = excluded.from_user, to_user = excluded.to_user,
+             person = excluded.person, queue = excluded.queue, rule = excluded.rule,
+             reason = excluded.reason, explanation = excluded.explanation,
+             routing_version = excluded.routing_version, decided_at = excluded.decided_at,
+             look_again_at = excluded.look_again_at
+         WHERE decisions.outcome = 'hold'",
+    )
+    .bind(key.portal.as_str())
+    .bind(lead)
+    .bind(epoch)
+    .bind(outcome(&new.verdict))
+    .bind(new.from.map(|user| bigint(user.get())))
+    .bind(to)
+    .bind(person)
+    .bind(&new.queue)
+    .bind(&new.rule)
+    .bind(&new.reason)
+    .bind(&new.explanation)
+    .bind(bigint(new.routing_version))
+    .bind(new.first_seen.to_sqlx())
+    .bind(new.decided_at.to_sqlx())
+    .bind(look_again_at)
+    .execute(&mut *connection)
+    .await?;
+    for entry in &new.entries {
+        sqlx::query(
+            "WITH entry AS (
+                 INSERT INTO ledger_entries (portal, ledger, user_id, delta, lead_id, epoch, written_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)
+             )
+             INSERT INTO ledger_balances (portal, ledger, user_id, credit) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (portal, ledger, user_id)
+             DO UPDATE SET credit = ledger_balances.credit + excluded.credit",
+        )
+        .bind(key.portal.as_str())
+        .bind(&entry.ledger)
+        .bind(bigint(entry.user.get()))
+        .bind(entry.delta)
+        .bind(lead)
+        .bind(epoch)
+        .bind(new.decided_at.to_sqlx())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(SavedDecision {
+        key: key.clone(),
+        verdict: new.verdict,
+        from: new.from,
+        queue: new.queue,
+        rule: new.rule,
+        reason: new.reason,
+        explanation: new.explanation,
+        first_seen: new.first_seen,
+        decided_at: new.decided_at,
+        published: false,
+    })
+}
+
+#[async_trait]
+impl Decisions for Postgres {
+    async fn decision(&self, key: &AssignmentKey) -> Result<Option<SavedDecision>, StoreError> {
+        let failed = StoreError::during("reading a decision");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        find(&mut connection, key).await.map_err(&failed)
+    }
+
+    async fn decide<'a>(&self, key: &AssignmentKey, decide: Decide<'a>) -> Result<Decided, StoreError> {
+        let failed = StoreError::during("saving a decision");
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        sqlx::query(
+            "INSERT INTO deciding VALUES ($1) ON CONFLICT (portal) DO UPDATE SET portal = excluded.portal",
+        )
+        .bind(key.portal.as_str())
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        if let Some(before) = find(&mut transaction, key).await.map_err(&failed)?
+            && !matches!(before.verdict, Verdict::Hold { .. })
+        {
+            return Ok(Decided::Before(before));
+        }
+        let balances = balances(&mut transaction, &key.portal).await.map_err(&failed)?;
+        let saved = save(&mut transaction, key, decide(&balances)).await.map_err(&failed)?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok(Decided::Now(saved))
+    }
+
+    async fn published(&self, key: &AssignmentKey, at: Timestamp) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE decisions SET published_at = $4 WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .bind(at.to_sqlx())
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("noting that a command is published"))?;
+        Ok(())
+    }
+
+    async fn due_holds(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+        next_look: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(AssignmentKey, Timestamp)>, StoreError> {
+        let rows: Vec<(i64, i32, SqlTimestamp)> = sqlx::query_as(
+            "UPDATE decisions SET look_again_at = $3
+             WHERE (portal, lead_id, epoch) IN (
+                 SELECT portal, lead_id, epoch FROM decisions
+                 WHERE portal = $1 AND outcome = 'hold' AND look_again_at <= $2
+                 ORDER BY first_seen, lead_id LIMIT $4 FOR UPDATE SKIP LOCKED)
+             RETURNING lead_id, epoch, first_seen",
+        )
+        .bind(portal.as_str())
+        .bind(now.to_sqlx())
+        .bind(next_look.to_sqlx())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("looking for held leads"))?;
+        let mut due: Vec<_> = rows
+            .into_iter()
+            .filter_map(|(lead, epoch, seen)| {
+                Some((crate::assignments::key(portal, lead, epoch)?, seen.to_jiff()))
+            })
+            .collect();
+        due.sort_by_key(|(key, seen)| (*seen, key.lead));
+        Ok(due)
+    }
+
+    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError> {
+        let (held, oldest): (i64, Option<SqlTimestamp>) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE outcome = 'hold'), min(first_seen)
+             FROM decisions LEFT JOIN assignments USING (portal, lead_id, epoch)
+             WHERE portal = $1 AND decisions.outcome <> 'skip' AND finished_at IS NULL",
+        )
+        .bind(portal.as_str())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::during("counting waiting leads"))?;
+        Ok((u64::try_from(held).unwrap_or_default(), oldest.map(SqlTimestamp::to_jiff)))
+    }
+
+    async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError> {
+        let ids: Vec<i64> = leads.iter().map(|lead| bigint(lead.get())).collect();
+        let rows: Vec<(i64,)> = sqlx::query_as(
+            "SELECT id FROM unnest($2::bigint[]) AS id
+             WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE portal = $1 AND lead_id = id) ORDER BY id",
+        )
+        .bind(portal.as_str())
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("looking for undecided leads"))?;
+        Ok(rows.into_iter().filter_map(|(id,)| u64::try_from(id).ok().and_then(LeadId::new)).collect())
+    }
+
+    async fn balances(&self, portal: &PortalName) -> Result<Balances, StoreError> {
+        let failed = StoreError::during("reading credits");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        balances(&mut connection, portal).await.map_err(&failed)
+    }
+}

@@ -1,0 +1,95 @@
+//! The store in PostgreSQL 15 or newer, through sqlx.
+
+mod assignments;
+mod budget;
+mod dead_letters;
+mod decisions;
+mod sweeps;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::ids::UserId;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::{Store, StoreError};
+
+/// A query that waits longer than this for a connection fails; its message is tried again.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// First and longest wait between tries to reach the database at start.
+const CONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: PgPool,
+}
+
+impl Postgres {
+    /// Prepares connections; the database need not be there yet.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn prepare(url: &SecretString, connections: u32) -> Result<Self, StoreError> {
+        let options: PgConnectOptions =
+            url.expose_secret().parse().map_err(StoreError::during::<sqlx::Error>("reading database.url"))?;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.application_name("rota"));
+        Ok(Self { pool })
+    }
+
+    /// Waits for the database and brings its schema up to date; of several processes that start at
+    /// once one does it and the others wait.
+    ///
+    /// # Errors
+    /// When the database refuses us, or a migration fails.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let (mut wait, longest) = CONNECT_WAITS;
+        while let Err(error) = sqlx::query("SELECT 1").execute(&self.pool).await {
+            if let sqlx::Error::Database(refused) = &error
+                && !starting(refused.code().as_deref())
+            {
+                return Err(StoreError::during("connecting to the database")(error));
+            }
+            tracing::warn!(event = "store.unreachable", error = %error, retry_in_ms = wait.as_millis());
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(longest);
+        }
+        sqlx::migrate!("migrations/postgres")
+            .run(&self.pool)
+            .await
+            .map_err(StoreError::during("bringing the database's schema up to date"))
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Whether the server refuses only because it starts or stops (class 57P, or too many connections).
+fn starting(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.starts_with("57P") || code == "53300")
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(StoreError::during("asking the store"))?;
+        Ok(())
+    }
+}
+
+/// The portal's ids and our counts are far below 2⁶³, which is what the column holds.
+fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn user(column: Option<i64>) -> Option<UserId> {
+    column.and_then(|id| u64::try_from(id).ok()).and_then(UserId::new)
+}

@@ -1,0 +1,49 @@
+//! Scans for lost events.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::ids::PortalName;
+use jiff::{SignedDuration, Timestamp};
+use jiff_sqlx::ToSqlx;
+use uuid::Uuid;
+
+use super::{Postgres, bigint};
+use crate::{StoreError, SweepLease, Sweeps};
+
+#[async_trait]
+impl Sweeps for Postgres {
+    async fn take_sweep(
+        &self,
+        portal: &PortalName,
+        holder: Uuid,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<SweepLease>, StoreError> {
+        let until = now + SignedDuration::try_from(lease).unwrap_or(SignedDuration::from_mins(1));
+        let row: Option<(Option<i64>,)> = sqlx::query_as(
+            "INSERT INTO sweeps (portal, holder, lease_until) VALUES ($1, $2, $4)
+             ON CONFLICT (portal) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+             WHERE sweeps.holder = excluded.holder OR sweeps.lease_until IS NULL OR sweeps.lease_until < $3
+             RETURNING last_id",
+        )
+        .bind(portal.as_str())
+        .bind(holder)
+        .bind(now.to_sqlx())
+        .bind(until.to_sqlx())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::during("taking the right to scan"))?;
+        Ok(row.map(|(last_id,)| SweepLease { last_id: last_id.and_then(|id| u64::try_from(id).ok()) }))
+    }
+
+    async fn swept(&self, portal: &PortalName, last_id: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sweeps SET last_id = greatest(coalesce(last_id, 0), $2) WHERE portal = $1")
+            .bind(portal.as_str())
+            .bind(bigint(last_id))
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::during("noting how far the scan has come"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! How far the scan for lost events has come in each portal, and which process does it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::ids::PortalName;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::StoreError;
+
+/// The right to scan a portal for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepLease {
+    /// The highest lead id seen so far, 0 where there was no lead; none before the first scan.
+    pub last_id: Option<u64>,
+}
+
+/// Scans.
+#[async_trait]
+pub trait Sweeps: Send + Sync + 'static {
+    /// Takes or keeps the right to scan a portal until `now + lease`; none while another has it.
+    ///
+    /// # Errors
+    /// [`StoreError`], transient.
+    async fn take_sweep(
+        &self,
+        portal: &PortalName,
+        holder: Uuid,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<SweepLease>, StoreError>;
+
+    /// Remembers how far the scan has come; it never goes back.
+    ///
+    /// # Errors
+    /// [`StoreError`], transient.
+    async fn swept(&self, portal: &PortalName, last_id: u64) -> Result<(), StoreError>;
+}
