@@ -1,0 +1,190 @@
+//! `POST /bitrix24/{portal}/events`.
+//!
+//! | answer | when |
+//! |---|---|
+//! | 200 | stored, or an event we do not act upon |
+//! | 400 | not a form (or JSON of the same shape), or no valid lead id |
+//! | 403 | wrong token, wrong member id, wrong key, or unknown portal: one and the same answer |
+//! | 408 | the body came too slowly |
+//! | 413 | the body is too large |
+//! | 415 | neither a form nor JSON |
+//! | 503 | stored nowhere |
+//!
+//! The portal never repeats an event, whatever it is answered; the status is for whoever looks at its
+//! log, and for proxies and tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use common::broker::topology::Topology;
+use common::broker::{Headers, Message};
+use common::clock::Clock;
+use common::failure::chain;
+use common::ids::{LeadId, PortalName};
+use common::lifecycle::Stop;
+use common::messages::{Envelope, EventSource, LeadEvent, Payload};
+use common::telemetry::new_traceparent;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tower_http::timeout::TimeoutLayer;
+use uuid::Uuid;
+
+use crate::event::{self, PortalEvent};
+use crate::form::Form;
+use crate::metrics::{IngestMetrics, Received};
+use crate::outbox::{Outbox, Stored};
+use crate::verify::Doors;
+
+/// A portal's event has some 600 bytes.
+const BODY_MAX: usize = 16 * 1024;
+
+/// What the handlers share.
+pub(crate) struct App {
+    pub(crate) doors: Doors,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<IngestMetrics>,
+    pub(crate) body_timeout: Duration,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    key: Option<String>,
+}
+
+/// Serves until told to stop.
+pub(crate) async fn serve(listener: TcpListener, app: App, stop: Stop) {
+    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, app.body_timeout);
+    let router = Router::new()
+        .route("/bitrix24/{portal}/events", post(events))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(timeout)
+        .with_state(Arc::new(app));
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.requested().await });
+    if let Err(error) = served.await {
+        tracing::error!(event = "http.failed", error = %error);
+    }
+}
+
+/// A refusal: the status and a line that says what is wrong.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, format!("{}\n", self.1)).into_response()
+    }
+}
+
+async fn events(
+    State(app): State<Arc<App>>,
+    Path(portal): Path<String>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            app.metrics.received(None, Received::Malformed);
+            return rejection.into_response();
+        }
+    };
+    let form = match read(&headers, &body) {
+        Ok(form) => form,
+        Err(refused) => {
+            app.metrics.received(None, Received::Malformed);
+            return refused.into_response();
+        }
+    };
+    let Some(portal) = app.doors.verify(&portal, &form, parameters.key.as_deref()) else {
+        app.metrics.received(None, Received::Forbidden);
+        tracing::warn!(event = "event.forbidden");
+        return Refused(StatusCode::FORBIDDEN, "forbidden".to_owned()).into_response();
+    };
+    match event::read(&form) {
+        Ok(PortalEvent::LeadAdded { lead, ts }) => accept(&app, portal, lead, ts).await,
+        Ok(PortalEvent::Other) => {
+            app.metrics.received(Some(portal), Received::Ignored);
+            (StatusCode::OK, "ignored\n").into_response()
+        }
+        Err(error) => {
+            app.metrics.received(Some(portal), Received::Malformed);
+            tracing::warn!(event = "event.malformed", portal = %portal, error = %error);
+            Refused(StatusCode::BAD_REQUEST, error.to_string()).into_response()
+        }
+    }
+}
+
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "application/x-www-form-urlencoded" => {
+            Form::parse(body).map_err(|error| Refused(StatusCode::BAD_REQUEST, error.to_string()))
+        }
+        "application/json" => {
+            Form::from_json(body).map_err(|error| Refused(StatusCode::BAD_REQUEST, error.to_string()))
+        }
+        _ => Err(Refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send application/x-www-form-urlencoded, as the portal does, or application/json".to_owned(),
+        )),
+    }
+}
+
+async fn accept(app: &App, portal: &PortalName, lead: LeadId, ts: Option<i64>) -> Response {
+    let message = lead_event(portal, lead, EventSource::Webhook, ts, &*app.clock);
+    let (id, traceparent) = (message.id.clone(), message.headers.traceparent.clone());
+    let route = app.topology.to_queue(app.topology.lead_events(portal));
+    match app.outbox.put(route, message).await {
+        Ok(stored) => {
+            let received = match stored {
+                Stored::Broker => Received::Accepted,
+                Stored::Spool => Received::Spooled,
+            };
+            app.metrics.received(Some(portal), received);
+            tracing::info!(event = "event.accepted", portal = %portal, lead.id = lead.get(), id, traceparent, stored = ?stored);
+            (StatusCode::OK, "accepted\n").into_response()
+        }
+        Err(error) => {
+            app.metrics.received(Some(portal), Received::NotStored);
+            tracing::error!(event = "event.not_stored", portal = %portal, lead.id = lead.get(), error = chain(&error));
+            Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()
+        }
+    }
+}
+
+/// A lead event as it goes to the router; `first_seen` is this moment.
+pub(crate) fn lead_event(
+    portal: &PortalName,
+    lead: LeadId,
+    source: EventSource,
+    ts: Option<i64>,
+    clock: &dyn Clock,
+) -> Message {
+    let now = clock.now();
+    let envelope = Envelope {
+        id: Uuid::now_v7().to_string(),
+        portal: portal.clone(),
+        occurred_at: now,
+        payload: LeadEvent { lead, source, ts },
+    };
+    Message {
+        id: envelope.id.clone(),
+        kind: LeadEvent::TYPE.to_owned(),
+        body: envelope.to_bytes(),
+        headers: Headers {
+            first_seen: Some(now),
+            traceparent: Some(new_traceparent()),
+            ..Headers::default()
+        },
+    }
+}

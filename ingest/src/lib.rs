@@ -1,0 +1,78 @@
+//! The stage `ingest`: the portal's webhook → lead event, stored before it is answered.
+//!
+//! A request is read strictly ([`form`], [`event`]), its sender proved ([`verify`]), the event
+//! published and confirmed, and only then answered 200 ([`http`]). While the broker takes nothing,
+//! events wait in a file ([`spool`]). The portal never repeats an event, so new leads are also looked
+//! for by their number ([`sweep`]). No request to a portal is made while one of its own is answered.
+
+mod event;
+mod form;
+mod http;
+mod metrics;
+mod outbox;
+mod spool;
+mod sweep;
+mod verify;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use common::process::{Context, WrongSetup};
+use tokio::net::TcpListener;
+
+use crate::http::App;
+use crate::metrics::IngestMetrics;
+use crate::outbox::Outbox;
+use crate::spool::Spool;
+use crate::sweep::Sweeper;
+use crate::verify::Doors;
+
+/// Runs the stage until told to stop, on the configured address.
+///
+/// # Errors
+/// When it cannot start, a task died, or the grace was over.
+pub async fn run(context: Context) -> anyhow::Result<()> {
+    let listen = context.config.http.listen;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("http.listen: cannot open {listen}"))?;
+    serve(context, listener).await
+}
+
+/// Runs the stage on a listener of the caller's.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Result<()> {
+    let config = Arc::clone(&context.config);
+    let names: Vec<_> = config.portals.iter().map(|portal| portal.name.clone()).collect();
+    let metrics = Arc::new(IngestMetrics::register(&context.registry, &names)?);
+    let spool = match &config.ingest.spool.directory {
+        Some(directory) => {
+            let spool = Spool::open(directory, config.ingest.spool.max_bytes).map_err(|error| {
+                WrongSetup(format!("ingest.spool.directory {}: {error}", directory.display()))
+            })?;
+            Some(Arc::new(spool))
+        }
+        None => None,
+    };
+    let outbox = Arc::new(Outbox::new(Arc::clone(&context.broker), spool, Arc::clone(&metrics)));
+    let stop = context.lifecycle.stop();
+    let drain = Arc::clone(&outbox);
+    context.lifecycle.spawn("spool", drain.drain(stop.clone()));
+
+    let app = App {
+        doors: Doors::of(&config.portals),
+        outbox: Arc::clone(&outbox),
+        topology: Arc::clone(&context.topology),
+        clock: Arc::clone(&context.clock),
+        metrics: Arc::clone(&metrics),
+        body_timeout: config.http.body_timeout,
+    };
+    context.lifecycle.spawn("http", http::serve(listener, app, stop.clone()));
+
+    if !config.ingest.sweep.every.is_zero() {
+        let sweeper = Sweeper::new(&context, &outbox, &metrics)?;
+        context.lifecycle.spawn("sweep", sweeper.run(stop));
+    }
+    context.run().await.context("running ingest")
+}

@@ -1,0 +1,99 @@
+//! What ingest counts.
+
+use common::ids::PortalName;
+use common::metrics::{counter, gauge};
+use prometheus::{IntCounterVec, IntGaugeVec, Registry};
+
+/// What became of a POST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Stored in the broker.
+    Accepted,
+    /// Stored in the spool.
+    Spooled,
+    /// An event that we do not act upon.
+    Ignored,
+    /// Not to be understood.
+    Malformed,
+    /// Its sender is not proved.
+    Forbidden,
+    /// Stored nowhere.
+    NotStored,
+}
+
+impl Received {
+    const ALL: [Self; 6] =
+        [Self::Accepted, Self::Spooled, Self::Ignored, Self::Malformed, Self::Forbidden, Self::NotStored];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Spooled => "spooled",
+            Self::Ignored => "ignored",
+            Self::Malformed => "malformed",
+            Self::Forbidden => "forbidden",
+            Self::NotStored => "not_stored",
+        }
+    }
+}
+
+/// The label of a portal that is not proved.
+const NO_PORTAL: &str = "";
+
+/// The metrics of ingest.
+#[derive(Debug)]
+pub(crate) struct IngestMetrics {
+    /// `rota_events_received_total`
+    received: IntCounterVec,
+    /// `rota_sweep_found_total`
+    found: IntCounterVec,
+    /// `rota_spool_bytes`
+    spool: IntGaugeVec,
+}
+
+impl IngestMetrics {
+    pub(crate) fn register(registry: &Registry, portals: &[PortalName]) -> prometheus::Result<Self> {
+        let metrics = Self {
+            received: counter(
+                registry,
+                "rota_events_received_total",
+                "POSTs of portals: accepted, spooled (the broker took none), ignored (not about a new lead), \
+                 malformed, forbidden, not_stored (the event is lost until the sweep finds the lead); the portal \
+                 is empty where it is not proved",
+                &["portal", "outcome"],
+            )?,
+            found: counter(
+                registry,
+                "rota_sweep_found_total",
+                "Leads that the sweep found without any event having come; each is an event the portal lost",
+                &["portal"],
+            )?,
+            spool: gauge(registry, "rota_spool_bytes", "Events on disk that wait for the broker", &[])?,
+        };
+        for received in Received::ALL {
+            metrics.received.with_label_values(&[NO_PORTAL, received.as_str()]).inc_by(0);
+            for portal in portals {
+                metrics.received.with_label_values(&[portal.as_str(), received.as_str()]).inc_by(0);
+            }
+        }
+        for portal in portals {
+            metrics.found.with_label_values(&[portal.as_str()]).inc_by(0);
+        }
+        metrics.spooled_bytes(0);
+        Ok(metrics)
+    }
+
+    pub(crate) fn received(&self, portal: Option<&PortalName>, received: Received) {
+        let portal = portal.map_or(NO_PORTAL, PortalName::as_str);
+        self.received.with_label_values(&[portal, received.as_str()]).inc();
+    }
+
+    pub(crate) fn found(&self, portal: &PortalName) {
+        self.found.with_label_values(&[portal.as_str()]).inc();
+    }
+
+    pub(crate) fn spooled_bytes(&self, bytes: u64) {
+        let none: [&str; 0] = [];
+        self.spool.with_label_values(&none).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}

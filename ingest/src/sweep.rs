@@ -1,0 +1,182 @@
+//! Events for speed, the scan for truth: leads whose event the portal lost are found by their number.
+//!
+//! Of all replicas one scans a portal at a time, by a lease in the store. A scan lists the leads above
+//! the highest id seen, less an overlap for leads that became visible out of order, and emits an event
+//! for those that have no decision. The very first scan of a portal only notes where the leads end:
+//! what was there before Rota is not touched.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitrix24::connect::connect;
+use bitrix24::{Portal, PortalMetrics};
+use common::broker::topology::Topology;
+use common::clock::Clock;
+use common::failure::{HandlerError, chain};
+use common::ids::LeadId;
+use common::lifecycle::Stop;
+use common::messages::EventSource;
+use common::process::{Context, WrongSetup};
+use jiff::{SignedDuration, Timestamp};
+use store::Store;
+use store::postgres::Postgres;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::http::lead_event;
+use crate::metrics::IngestMetrics;
+use crate::outbox::Outbox;
+
+/// A lead younger than this may have its event still on the way.
+const EVENT_MAY_COME: SignedDuration = SignedDuration::from_secs(15);
+
+/// A lead that was found is not emitted again for this long: its event may wait behind a backlog.
+const EMIT_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+/// Lists of 50 leads in one scan; a longer absence is caught up with by the following scans.
+const LISTS_A_SCAN: usize = 20;
+
+/// The scans of all portals.
+pub(crate) struct Sweeper {
+    postgres: Postgres,
+    every: Duration,
+    sweeps: Vec<Sweep>,
+}
+
+/// The scan of one portal.
+struct Sweep {
+    portal: Arc<Portal>,
+    store: Arc<dyn Store>,
+    outbox: Arc<Outbox>,
+    topology: Arc<Topology>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<IngestMetrics>,
+    every: Duration,
+    overlap: u64,
+    holder: Uuid,
+    emitted: BTreeMap<LeadId, Timestamp>,
+}
+
+impl Sweeper {
+    /// Prepares the scans; neither the database nor a portal need be there yet.
+    ///
+    /// # Errors
+    /// When an address is wrong.
+    pub(crate) fn new(
+        context: &Context,
+        outbox: &Arc<Outbox>,
+        metrics: &Arc<IngestMetrics>,
+    ) -> anyhow::Result<Self> {
+        let config = &context.config;
+        let postgres = Postgres::prepare(&config.database.url, config.database.connections)
+            .map_err(|error| WrongSetup(chain(&error)))?;
+        let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
+        let mut sweeps = Vec::new();
+        for portal in &config.portals {
+            let budget = Arc::new(postgres.clone());
+            let portal = connect(portal, &config.portal_requests, budget, Arc::clone(&portal_metrics))
+                .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+            sweeps.push(Sweep {
+                portal,
+                store: Arc::new(postgres.clone()),
+                outbox: Arc::clone(outbox),
+                topology: Arc::clone(&context.topology),
+                clock: Arc::clone(&context.clock),
+                metrics: Arc::clone(metrics),
+                every: config.ingest.sweep.every,
+                overlap: config.ingest.sweep.overlap,
+                holder: Uuid::now_v7(),
+                emitted: BTreeMap::new(),
+            });
+        }
+        Ok(Self { postgres, every: config.ingest.sweep.every, sweeps })
+    }
+
+    /// Scans until told to stop. The database is waited for here: events are accepted without it.
+    pub(crate) async fn run(self, stop: Stop) {
+        tokio::select! {
+            () = stop.requested() => return,
+            () = self.database_at_last() => {}
+        }
+        let mut running = JoinSet::new();
+        for sweep in self.sweeps {
+            running.spawn(sweep.run(stop.clone()));
+        }
+        stop.requested().await;
+        while running.join_next().await.is_some() {}
+        self.postgres.close().await;
+    }
+
+    async fn database_at_last(&self) {
+        while let Err(error) = self.postgres.migrate().await {
+            tracing::error!(event = "sweep.no_store", error = chain(&error));
+            tokio::time::sleep(self.every).await;
+        }
+    }
+}
+
+impl Sweep {
+    async fn run(mut self, stop: Stop) {
+        loop {
+            if let Err(error) = self.scan().await {
+                tracing::warn!(event = "sweep.failed", portal = %self.portal.name(), error = chain(&*error));
+            }
+            tokio::select! {
+                () = stop.requested() => return,
+                () = tokio::time::sleep(self.every) => {}
+            }
+        }
+    }
+
+    async fn scan(&mut self) -> Result<(), HandlerError> {
+        let now = self.clock.now();
+        // Twice the interval: a holder that lives renews in time, one that died is soon replaced.
+        let lease = self.store.take_sweep(self.portal.name(), self.holder, now, self.every * 2).await?;
+        let Some(lease) = lease else { return Ok(()) };
+        let Some(last_id) = lease.last_id else {
+            let newest = self.portal.newest_lead().await?.map_or(0, LeadId::get);
+            self.store.swept(self.portal.name(), newest).await?;
+            tracing::info!(event = "sweep.started", portal = %self.portal.name(), after.lead = newest);
+            return Ok(());
+        };
+        self.emitted.retain(|_, at| now.duration_since(*at) < EMIT_AGAIN_AFTER);
+        let mut after = last_id.saturating_sub(self.overlap);
+        for _ in 0..LISTS_A_SCAN {
+            let sightings = self.portal.leads_after(after).await?;
+            let Some(last) = sightings.last() else { break };
+            after = last.id.get();
+            let old_enough = |created: Option<Timestamp>| {
+                created.is_none_or(|at| now.duration_since(at) >= EVENT_MAY_COME)
+            };
+            let ripe: Vec<LeadId> = sightings
+                .iter()
+                .filter(|sighting| old_enough(sighting.created) && !self.emitted.contains_key(&sighting.id))
+                .map(|sighting| sighting.id)
+                .collect();
+            for lead in self.store.undecided(self.portal.name(), &ripe).await? {
+                self.emit(lead, now).await?;
+            }
+            // The overlap covers leads that are not ripe yet, unless there are more of them than it.
+            let highest_ripe =
+                sightings.iter().filter(|sighting| old_enough(sighting.created)).map(|s| s.id).max();
+            if let Some(highest) = highest_ripe {
+                self.store.swept(self.portal.name(), highest.get()).await?;
+            }
+            if sightings.len() < bitrix24::lead::LEADS_A_LIST {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn emit(&mut self, lead: LeadId, now: Timestamp) -> Result<(), HandlerError> {
+        let message = lead_event(self.portal.name(), lead, EventSource::Sweep, None, &*self.clock);
+        let route = self.topology.to_queue(self.topology.lead_events(self.portal.name()));
+        self.outbox.put(route, message).await?;
+        self.emitted.insert(lead, now);
+        self.metrics.found(self.portal.name());
+        tracing::warn!(event = "sweep.found", portal = %self.portal.name(), lead.id = lead.get());
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Who sends this? Everything a POST says is only believed after this.
+//!
+//! The portal signs nothing: it sends a constant token, which is compared in constant time with the
+//! one configured for that portal, together with the portal's `member_id` and, where configured, a key
+//! in the handler's URL. An unknown portal is refused with the same answer and the same work.
+
+use std::collections::BTreeMap;
+
+use common::config::Portal;
+use common::ids::PortalName;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use crate::form::Form;
+
+/// What one portal must show.
+struct Door {
+    /// None for the door that never opens.
+    name: Option<PortalName>,
+    token: SecretString,
+    member_id: String,
+    key: Option<SecretString>,
+}
+
+/// The doors of all portals.
+pub(crate) struct Doors {
+    by_name: BTreeMap<String, Door>,
+    /// Stands where a portal is unknown, so that this takes as long as a wrong token. It never opens.
+    nobody: Door,
+}
+
+impl Doors {
+    pub(crate) fn of(portals: &[Portal]) -> Self {
+        let door = |portal: &Portal| Door {
+            name: Some(portal.name.clone()),
+            token: portal.application_token.clone(),
+            member_id: portal.member_id.clone(),
+            key: portal.event_key.clone(),
+        };
+        let by_name = portals.iter().map(|portal| (portal.name.to_string(), door(portal))).collect();
+        let nobody = Door {
+            name: None,
+            token: "0123456789abcdef0123456789abcdef".into(),
+            member_id: String::new(),
+            key: None,
+        };
+        Self { by_name, nobody }
+    }
+
+    /// The portal that this is from, if it is proved.
+    pub(crate) fn verify(&self, portal: &str, form: &Form, key: Option<&str>) -> Option<&PortalName> {
+        let door = self.by_name.get(portal).unwrap_or(&self.nobody);
+        let token = form.get(&["auth", "application_token"]).unwrap_or_default();
+        let member_id = form.get(&["auth", "member_id"]).unwrap_or_default();
+        let mut proved = same(token, door.token.expose_secret()) & same(member_id, &door.member_id);
+        if let Some(expected) = &door.key {
+            proved &= same(key.unwrap_or_default(), expected.expose_secret());
+        }
+        door.name.as_ref().filter(|_| proved)
+    }
+}
+
+fn same(given: &str, expected: &str) -> bool {
+    given.as_bytes().ct_eq(expected.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doors(event_key: &str) -> Doors {
+        let text = format!(
+            "portals: [{{ name: acme, member_id: m1, webhook_url: 'https://a/', application_token: t1, \
+             routing: r.yaml, {event_key} }}]"
+        );
+        let config = common::config::Config::parse(&text, "test", std::path::Path::new(""), &[]).unwrap();
+        Doors::of(&config.portals)
+    }
+
+    fn opens(doors: &Doors, portal: &str, auth: &str, key: Option<&str>) -> bool {
+        doors.verify(portal, &Form::parse(auth.as_bytes()).unwrap(), key).is_some()
+    }
+
+    #[test]
+    fn only_the_right_portal_with_the_right_token_comes_in() {
+        let doors = doors("");
+        let right = "auth[application_token]=t1&auth[member_id]=m1";
+        assert!(opens(&doors, "acme", right, None));
+        for (portal, auth) in [
+            ("beta", right),
+            ("acme", "auth[application_token]=t2&auth[member_id]=m1"),
+            ("acme", "auth[application_token]=t1&auth[member_id]=m2"),
+            ("acme", "auth[application_token]=t1"),
+            ("acme", ""),
+            ("nobody", "auth[application_token]=0123456789abcdef0123456789abcdef&auth[member_id]="),
+        ] {
+            assert!(!opens(&doors, portal, auth, None), "{portal} {auth}");
+        }
+    }
+
+    #[test]
+    fn a_configured_key_is_needed_beside_the_token() {
+        let doors = doors("event_key: k1");
+        let right = "auth[application_token]=t1&auth[member_id]=m1";
+        assert!(opens(&doors, "acme", right, Some("k1")));
+        assert!(!opens(&doors, "acme", right, Some("k2")));
+        assert!(!opens(&doors, "acme", right, None));
+    }
+}

@@ -1,0 +1,187 @@
+//! One assignment command, from reading the lead to the last step written down.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitrix24::pack::Packer;
+use bitrix24::{LeadReader, PortalError};
+use common::broker::worker::{Handler, Outcome, Received};
+use common::clock::Clock;
+use common::failure::{Failure, FailureClass, HandlerError};
+use common::ids::{LeadId, PortalName};
+use common::messages::{AssignmentCommand, AssignmentKey};
+use jiff::{SignedDuration, Timestamp};
+use store::{AssignmentState, Done, Store};
+use uuid::Uuid;
+
+use crate::compare::{Step, step};
+use crate::metrics::NotifierMetrics;
+use crate::recovery::{self, Found};
+use crate::wording::Wording;
+use crate::writer::{ASSIGNED, Write, WriteEnd};
+
+/// The outcome for a lead that is gone.
+pub(crate) const DELETED: &str = "deleted";
+/// The outcome for a lead that a person gave to somebody else meanwhile.
+pub(crate) const KEPT_BY_PERSON: &str = "kept_by_person";
+
+/// A request whose answer was lost may go on in the portal for this long: its own limit for one
+/// request. Nothing is concluded about a pack before.
+///
+/// Source: "Limits" of the REST documentation: a request is interrupted after 60 s.
+const PACK_MAY_RUN: SignedDuration = SignedDuration::from_secs(60);
+
+/// Handles the assignment commands of one portal.
+pub(crate) struct Assign {
+    pub(crate) portal: PortalName,
+    pub(crate) reader: LeadReader,
+    pub(crate) writer: Packer<Write, WriteEnd>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) wording: Wording,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<NotifierMetrics>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AssignError {
+    /// Somebody else is at it, or was when they died; their pack may still be running.
+    #[error("another copy of this command was sent at {0}; how that ended is not known yet")]
+    SentElsewhere(Timestamp, Duration),
+    #[error("setting the owner")]
+    SetOwner(#[source] PortalError),
+    #[error("the owner is set; sending the notice")]
+    Notify(#[source] PortalError),
+}
+
+impl Failure for AssignError {
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::SentElsewhere(..) => FailureClass::Throttled,
+            Self::SetOwner(error) | Self::Notify(error) => error.class(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::SentElsewhere(_, wait) => Some(*wait),
+            Self::SetOwner(error) | Self::Notify(error) => error.retry_after(),
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Assign {
+    type Payload = AssignmentCommand;
+
+    fn lead(&self, payload: &AssignmentCommand) -> LeadId {
+        payload.lead
+    }
+
+    async fn handle(&self, received: Received<AssignmentCommand>) -> Result<Outcome, HandlerError> {
+        let command = &received.envelope.payload;
+        let key = AssignmentKey { portal: self.portal.clone(), lead: command.lead, epoch: command.epoch };
+        loop {
+            match self.store.assignment(&key).await? {
+                AssignmentState::Finished(_) => return Ok(Outcome("done_before")),
+                AssignmentState::Open { owner_set } => {
+                    return self.work(&key, command, owner_set, received.attempt.first_seen).await;
+                }
+                AssignmentState::Sent { pack, sent_at } => {
+                    self.recover(&key, command, pack, sent_at).await?;
+                }
+            }
+        }
+    }
+}
+
+impl Assign {
+    async fn work(
+        &self,
+        key: &AssignmentKey,
+        command: &AssignmentCommand,
+        owner_set: bool,
+        first_seen: Timestamp,
+    ) -> Result<Outcome, HandlerError> {
+        let lead = self.reader.read(command.lead).await?;
+        let (set_owner, lead) = match (step(lead.as_ref(), command.from, command.to, owner_set), lead) {
+            (Step::SetOwner, Some(lead)) => (true, lead),
+            (Step::OnlyNotify, Some(lead)) => (false, lead),
+            (Step::KeptByPerson, _) => return self.finish(key, command, owner_set, KEPT_BY_PERSON).await,
+            (Step::Deleted, _) | (_, None) => return self.finish(key, command, owner_set, DELETED).await,
+        };
+        let notice = self.wording.notice(key, command.to, &lead);
+        let write = Write { key: key.clone(), to: command.to, set_owner, notice };
+        match self.writer.submit(write).await? {
+            WriteEnd::Finished(outcome) => {
+                self.metrics.assigned(&self.portal, outcome, self.clock.now().duration_since(first_seen));
+                Ok(Outcome(outcome))
+            }
+            WriteEnd::NoLead => {
+                self.metrics.ended(&self.portal, DELETED);
+                Ok(Outcome(DELETED))
+            }
+            WriteEnd::OwnerRefused(error) => Err(AssignError::SetOwner(error).into()),
+            WriteEnd::NoticeRefused(error) => Err(AssignError::Notify(error).into()),
+            WriteEnd::Elsewhere => Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into()),
+            WriteEnd::Store(error) => Err(error.into()),
+        }
+    }
+
+    async fn finish(
+        &self,
+        key: &AssignmentKey,
+        command: &AssignmentCommand,
+        owner_set: bool,
+        outcome: &'static str,
+    ) -> Result<Outcome, HandlerError> {
+        let done =
+            Done { key: key.clone(), to: command.to, owner_set, notification: None, finished: Some(outcome) };
+        self.store.done(&[done], self.clock.now()).await?;
+        self.metrics.ended(&self.portal, outcome);
+        Ok(Outcome(outcome))
+    }
+
+    /// Clears up a pack whose end nobody wrote down; afterwards the assignment is finished or open.
+    async fn recover(
+        &self,
+        key: &AssignmentKey,
+        command: &AssignmentCommand,
+        pack: Uuid,
+        sent_at: Timestamp,
+    ) -> Result<(), HandlerError> {
+        let now = self.clock.now();
+        let left = PACK_MAY_RUN - now.duration_since(sent_at);
+        if left.is_positive() {
+            let wait = Duration::try_from(left).unwrap_or_default();
+            // While its sender lives it will be finished in a moment, so the first look is soon.
+            let wait = if wait > Duration::from_secs(50) { Duration::ZERO } else { wait };
+            return Err(AssignError::SentElsewhere(sent_at, wait).into());
+        }
+        let items = self.store.pack(&self.portal, pack).await?;
+        let mut owners = BTreeMap::new();
+        for item in &items {
+            if let Some(lead) = self.reader.read(item.key.lead).await? {
+                owners.insert(lead.id, lead.owner);
+            }
+        }
+        let found = recovery::find(key, &items, &owners);
+        let done = Done {
+            key: key.clone(),
+            to: command.to,
+            owner_set: found != Found::Nothing,
+            notification: None,
+            finished: (found == Found::Both).then_some(ASSIGNED),
+        };
+        let ours = self.store.recovered(pack, &done, now).await?;
+        if ours && found == Found::Both {
+            self.metrics.ended(&self.portal, ASSIGNED);
+        }
+        tracing::warn!(
+            event = "assignment.recovered", portal = %self.portal, lead.id = key.lead.get(),
+            pack = %pack, found = ?found, ours,
+        );
+        Ok(())
+    }
+}

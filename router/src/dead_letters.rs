@@ -1,0 +1,132 @@
+//! Takes dead letters out of the broker into the store, where people can read them.
+//!
+//! Three kinds arrive: what a stage gave up (with class and reason in its headers), what the broker
+//! gave up because it was given back too often, and what was published but no queue was bound for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::broker::settle::Settler;
+use common::broker::{Broker, Delivery, Message};
+use common::clock::Clock;
+use common::failure::{FailureClass, chain};
+use common::lifecycle::Stop;
+use jiff::Timestamp;
+use store::{DeadLetter, Store};
+
+/// Dead letters are few; a handful in hand is enough.
+const IN_HAND: u16 = 8;
+
+/// The wait before a dead letter that the store did not take is offered again.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+/// Empties the dead queue.
+pub(crate) struct DeadLetterTaker {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) settler: Settler,
+    pub(crate) queue: String,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl DeadLetterTaker {
+    pub(crate) async fn run(self, stop: Stop) {
+        let mut consumer = self.broker.consume(&self.queue, IN_HAND);
+        loop {
+            let delivery = tokio::select! {
+                () = stop.requested() => break,
+                delivery = consumer.next() => delivery,
+            };
+            tokio::select! {
+                () = stop.requested() => break,
+                () = self.take(delivery) => {}
+            }
+        }
+        consumer.stop().await;
+    }
+
+    async fn take(&self, delivery: Delivery) {
+        let letter = letter(&delivery.message, self.clock.now());
+        while let Err(error) = self.store.bury(&letter).await {
+            tracing::error!(event = "dead_letter.not_stored", id = letter.message_id, error = chain(&error));
+            tokio::time::sleep(STORE_WAIT).await;
+        }
+        tracing::error!(
+            event = "dead_letter.stored",
+            portal = letter.portal,
+            queue = letter.queue,
+            id = letter.message_id,
+            class = letter.class,
+            reason = letter.reason,
+            attempt = letter.attempt,
+        );
+        if self.settler.taken_over(delivery).await.is_err() {
+            tracing::warn!(event = "dead_letter.comes_again", id = letter.message_id);
+        }
+    }
+}
+
+fn letter(message: &Message, now: Timestamp) -> DeadLetter {
+    let headers = &message.headers;
+    let portal = serde_json::from_slice::<serde_json::Value>(&message.body).ok();
+    let portal = portal.as_ref().and_then(|body| body.get("portal")?.as_str());
+    let (class, reason) = match (&headers.class, &headers.broker_death) {
+        (_, Some(death)) => (
+            FailureClass::Transient.as_str().to_owned(),
+            format!("the broker gave it up ({death}): whoever took it died or lost the connection each time"),
+        ),
+        (Some(class), None) if headers.reason.is_some() => {
+            (class.clone(), headers.reason.clone().unwrap_or_default())
+        }
+        (_, None) => (
+            FailureClass::Transient.as_str().to_owned(),
+            "it was published, but the queue it was meant for did not exist".to_owned(),
+        ),
+    };
+    DeadLetter {
+        message_id: message.id.clone(),
+        portal: portal.map(str::to_owned),
+        queue: headers.queue.clone(),
+        kind: message.kind.clone(),
+        class,
+        reason,
+        attempt: headers.attempt.unwrap_or(1),
+        first_seen: headers.first_seen,
+        traceparent: headers.traceparent.clone(),
+        body: message.body.clone(),
+        died_at: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::broker::Headers;
+
+    use super::*;
+
+    fn letter_with(headers: Headers, body: &[u8]) -> DeadLetter {
+        let message =
+            Message { id: "1".to_owned(), kind: "lead-event".to_owned(), body: body.to_vec(), headers };
+        letter(&message, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn each_kind_says_why_it_is_here() {
+        let given_up = Headers {
+            class: Some("poison".to_owned()),
+            reason: Some("the message is no envelope".to_owned()),
+            attempt: Some(2),
+            ..Headers::default()
+        };
+        let letter = letter_with(given_up, b"\xff not json");
+        assert_eq!((letter.class.as_str(), letter.portal.as_deref(), letter.attempt), ("poison", None, 2));
+        assert_eq!(letter.body, b"\xff not json");
+
+        let returned = Headers { broker_death: Some("delivery_limit".to_owned()), ..Headers::default() };
+        let letter = letter_with(returned, br#"{"portal":"acme"}"#);
+        assert!(letter.reason.contains("delivery_limit"), "{}", letter.reason);
+        assert_eq!(letter.portal.as_deref(), Some("acme"));
+
+        assert!(letter_with(Headers::default(), b"{}").reason.contains("did not exist"));
+    }
+}

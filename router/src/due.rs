@@ -1,0 +1,69 @@
+//! Held leads whose time has come go back into the queue of lead events, longest waiting first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::broker::topology::Topology;
+use common::broker::{Broker, Headers, Message};
+use common::clock::Clock;
+use common::failure::{HandlerError, chain};
+use common::ids::PortalName;
+use common::lifecycle::Stop;
+use common::messages::{Envelope, EventSource, LeadEvent, Payload};
+use store::Store;
+use uuid::Uuid;
+
+use crate::handler::LOOK_AGAIN_AFTER;
+
+/// How often is looked; a held lead waits at most this long beyond its time.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How many leads of a portal are brought back at once; the rest follows at the next look.
+const AT_ONCE: u32 = 500;
+
+/// Brings held leads back.
+pub(crate) struct Due {
+    pub(crate) portals: Vec<PortalName>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Due {
+    pub(crate) async fn run(self, stop: Stop) {
+        loop {
+            tokio::select! {
+                () = stop.requested() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            for portal in &self.portals {
+                if let Err(error) = self.bring_back(portal).await {
+                    tracing::warn!(event = "hold.look_failed", portal = %portal, error = chain(&*error));
+                }
+            }
+        }
+    }
+
+    /// A lead whose publish fails is looked at again a minute later: its next look is in the store.
+    async fn bring_back(&self, portal: &PortalName) -> Result<(), HandlerError> {
+        let now = self.clock.now();
+        for (key, first_seen) in self.store.due_holds(portal, now, now + LOOK_AGAIN_AFTER, AT_ONCE).await? {
+            let envelope = Envelope {
+                id: Uuid::now_v7().to_string(),
+                portal: portal.clone(),
+                occurred_at: now,
+                payload: LeadEvent { lead: key.lead, source: EventSource::Hold, ts: None },
+            };
+            let message = Message {
+                id: envelope.id.clone(),
+                kind: LeadEvent::TYPE.to_owned(),
+                body: envelope.to_bytes(),
+                headers: Headers { first_seen: Some(first_seen), ..Headers::default() },
+            };
+            let route = self.topology.to_queue(self.topology.lead_events(portal));
+            self.broker.publish(route, message).await?;
+        }
+        Ok(())
+    }
+}

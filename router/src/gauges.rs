@@ -1,0 +1,52 @@
+//! Counts what waits, from the store: the same figures whichever replica is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::clock::Clock;
+use common::failure::chain;
+use common::ids::PortalName;
+use common::lifecycle::{Health, Stop};
+use store::{Store, StoreError};
+
+use crate::metrics::RouterMetrics;
+
+/// How often is counted; below the usual interval of a scrape.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps the gauges.
+pub(crate) struct Gauges {
+    pub(crate) portals: Vec<PortalName>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<RouterMetrics>,
+    pub(crate) health: Health,
+}
+
+impl Gauges {
+    pub(crate) async fn run(self, stop: Stop) {
+        loop {
+            match self.count().await {
+                Ok(()) => self.health.pass("store"),
+                Err(error) => {
+                    self.health.fail("store", &chain(&error));
+                    tracing::warn!(event = "store.count_failed", error = chain(&error));
+                }
+            }
+            tokio::select! {
+                () = stop.requested() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    async fn count(&self) -> Result<(), StoreError> {
+        for portal in &self.portals {
+            let (held, oldest) = self.store.waiting(portal).await?;
+            let age = oldest.map(|since| self.clock.now().duration_since(since).as_secs().max(0));
+            self.metrics.waiting(portal, held, age.unwrap_or_default());
+        }
+        self.metrics.dead_letters(&self.store.dead_letter_counts().await?);
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! One lead event, from the question whether it was decided before to the published command.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bitrix24::{LeadReader, PortalLead};
+use common::broker::topology::Topology;
+use common::broker::worker::{Handler, Outcome, Received};
+use common::broker::{Broker, Headers, Message};
+use common::clock::Clock;
+use common::failure::{Failure, FailureClass, HandlerError};
+use common::ids::{LeadId, PortalName};
+use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent, Payload};
+use distribution::{Credit, Decision, Lead, LeadError, Ledger, LedgerEntry, Roster, Routing, decide};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use store::{Balances, Decided, NewDecision, SavedDecision, Store, Verdict};
+
+use crate::metrics::RouterMetrics;
+
+/// When a held lead is looked at again.
+pub(crate) const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// Decides the lead events of one portal.
+pub(crate) struct Decide {
+    pub(crate) portal: PortalName,
+    pub(crate) routing: Arc<Routing>,
+    pub(crate) reader: LeadReader,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<RouterMetrics>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DecideError {
+    #[error("the portal's answer is no lead")]
+    NoLead(#[source] LeadError),
+}
+
+impl Failure for DecideError {
+    fn class(&self) -> FailureClass {
+        match self {
+            Self::NoLead(_) => FailureClass::Permanent,
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Decide {
+    type Payload = LeadEvent;
+
+    fn lead(&self, payload: &LeadEvent) -> LeadId {
+        payload.lead
+    }
+
+    async fn handle(&self, received: Received<LeadEvent>) -> Result<Outcome, HandlerError> {
+        let lead = received.envelope.payload.lead;
+        let key = AssignmentKey { portal: self.portal.clone(), lead, epoch: Epoch::FIRST };
+        if let Some(before) = self.store.decision(&key).await?
+            && !matches!(before.verdict, Verdict::Hold { .. })
+        {
+            return self.decided_before(&before, &received).await;
+        }
+        let first_seen = received.attempt.first_seen;
+        let lead = match self.reader.read(lead).await? {
+            Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
+            None => None,
+        };
+        let make = Box::new(|balances: &Balances| self.make(lead.as_ref(), balances, first_seen));
+        match self.store.decide(&key, make).await? {
+            Decided::Before(before) => self.decided_before(&before, &received).await,
+            Decided::Now(saved) => {
+                self.metrics.decided(&self.portal, &saved.verdict);
+                tracing::info!(
+                    event = "lead.decided", portal = %self.portal, lead.id = key.lead.get(),
+                    outcome = word(&saved.verdict), reason = saved.reason,
+                    source = received.envelope.payload.source.as_str(),
+                );
+                self.publish(&saved, &received).await?;
+                Ok(Outcome(word(&saved.verdict)))
+            }
+        }
+    }
+}
+
+impl Decide {
+    /// The pure part: from the lead and the credits of this moment to what is written down.
+    fn make(
+        &self,
+        lead: Option<&(Lead, PortalLead)>,
+        balances: &Balances,
+        first_seen: Timestamp,
+    ) -> NewDecision {
+        let now = self.clock.now();
+        let Some((lead, _)) = lead else { return deleted(self.routing.version(), first_seen, now) };
+        let decision = decide(lead, &Roster::default(), &self.routing, &ledger(balances), now);
+        let explanation = decision.explanation();
+        let (reason, json) = (explanation.summary(), json!(explanation));
+        let (verdict, queue, rule, entries) = match decision {
+            Decision::Assign(assign) => (
+                Verdict::Assign { to: assign.user, person: assign.person.to_string() },
+                assign.queue,
+                assign.rule,
+                assign.entries,
+            ),
+            Decision::Hold(hold) => {
+                (Verdict::Hold { look_again_at: now + LOOK_AGAIN_AFTER }, hold.queue, None, Vec::new())
+            }
+            Decision::Skip(_) => (Verdict::Skip, None, None, Vec::new()),
+        };
+        NewDecision {
+            verdict,
+            from: lead.owner,
+            queue: queue.map(|name| name.to_string()),
+            rule: rule.map(|name| name.to_string()),
+            reason,
+            explanation: json,
+            routing_version: self.routing.version(),
+            entries: entries.iter().map(stored).collect(),
+            first_seen,
+            decided_at: now,
+        }
+    }
+
+    /// A repeated event. Its command is published again unless it is known to be with the broker: we
+    /// may have died between the transaction and the confirm.
+    async fn decided_before(
+        &self,
+        before: &SavedDecision,
+        received: &Received<LeadEvent>,
+    ) -> Result<Outcome, HandlerError> {
+        if !before.published {
+            self.publish(before, received).await?;
+        }
+        Ok(Outcome("decided_before"))
+    }
+
+    async fn publish(
+        &self,
+        saved: &SavedDecision,
+        received: &Received<LeadEvent>,
+    ) -> Result<(), HandlerError> {
+        let Verdict::Assign { to, person } = &saved.verdict else { return Ok(()) };
+        let envelope = Envelope {
+            id: saved.key.to_string(),
+            portal: self.portal.clone(),
+            occurred_at: saved.decided_at,
+            payload: AssignmentCommand {
+                lead: saved.key.lead,
+                epoch: saved.key.epoch,
+                from: saved.from,
+                to: *to,
+                person: person.clone(),
+                reason: saved.reason.clone(),
+            },
+        };
+        let message = Message {
+            id: envelope.id.clone(),
+            kind: AssignmentCommand::TYPE.to_owned(),
+            body: envelope.to_bytes(),
+            headers: Headers {
+                first_seen: Some(saved.first_seen),
+                traceparent: received.traceparent.clone(),
+                ..Headers::default()
+            },
+        };
+        let route = self.topology.to_queue(self.topology.assignments(&self.portal));
+        self.broker.publish(route, message).await?;
+        self.store.published(&saved.key, self.clock.now()).await?;
+        Ok(())
+    }
+}
+
+fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDecision {
+    NewDecision {
+        verdict: Verdict::Skip,
+        from: None,
+        queue: None,
+        rule: None,
+        reason: "skipped: the lead no longer exists in the portal".to_owned(),
+        explanation: json!({ "outcome": "skip", "reason": "deleted" }),
+        routing_version,
+        entries: Vec::new(),
+        first_seen,
+        decided_at: now,
+    }
+}
+
+fn ledger(balances: &Balances) -> Ledger {
+    let entries = balances.iter().flat_map(|(ledger, people)| {
+        people.iter().map(|(user, credit)| LedgerEntry {
+            ledger: ledger.as_str().into(),
+            user: *user,
+            delta: Credit::from_units(*credit),
+        })
+    });
+    entries.collect()
+}
+
+fn stored(entry: &LedgerEntry) -> store::LedgerEntry {
+    store::LedgerEntry { ledger: entry.ledger.to_string(), user: entry.user, delta: entry.delta.units() }
+}
+
+/// The word for logs and metrics.
+pub(crate) fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Assign { .. } => "assign",
+        Verdict::Hold { .. } => "hold",
+        Verdict::Skip => "skip",
+    }
+}

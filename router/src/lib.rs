@@ -1,0 +1,102 @@
+//! The stage `router`: lead event → lead → decision → assignment command.
+//!
+//! For each event: has it been decided before? read the lead ([`handler`]), decide by the routing file
+//! ([`routing`]) in one transaction with the ledger, publish the command. Beside that: held leads are
+//! brought back when their time has come ([`due`]), dead letters are taken into the store
+//! ([`dead_letters`]), and what waits is counted ([`gauges`]).
+
+mod dead_letters;
+mod due;
+mod gauges;
+mod handler;
+mod metrics;
+mod routing;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bitrix24::{LeadReader, PortalMetrics};
+use common::broker::settle::Settler;
+use common::broker::worker::Worker;
+use common::failure::chain;
+use common::process::{Context, WrongSetup};
+use store::Store;
+use store::postgres::Postgres;
+
+use crate::dead_letters::DeadLetterTaker;
+use crate::due::Due;
+use crate::gauges::Gauges;
+use crate::handler::Decide;
+use crate::metrics::RouterMetrics;
+
+/// Runs the stage until told to stop.
+///
+/// # Errors
+/// When it cannot start, a task died, or the grace was over.
+pub async fn run(mut context: Context) -> anyhow::Result<()> {
+    let config = Arc::clone(&context.config);
+    // Before anything is open: a mistake in a routing file must be seen at once.
+    let mut routings = Vec::new();
+    for portal in &config.portals {
+        let routing = routing::load(&portal.routing).map_err(|error| {
+            WrongSetup(format!("portal {}: the routing file cannot be used\n{error}", portal.name))
+        })?;
+        routings.push((portal, Arc::new(routing)));
+    }
+    let postgres = Postgres::prepare(&config.database.url, config.database.connections)
+        .map_err(|error| WrongSetup(chain(&error)))?;
+    postgres.migrate().await?;
+    let store: Arc<dyn Store> = Arc::new(postgres.clone());
+    let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
+    let names: Vec<_> = config.portals.iter().map(|portal| portal.name.clone()).collect();
+    let metrics = Arc::new(RouterMetrics::register(&context.registry, &names)?);
+    let surroundings = context.surroundings()?;
+    let stop = context.lifecycle.stop();
+    for (portal, routing) in routings {
+        let budget = Arc::new(postgres.clone());
+        let client =
+            bitrix24::connect::connect(portal, &config.portal_requests, budget, Arc::clone(&portal_metrics))
+                .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+        let handler = Decide {
+            portal: portal.name.clone(),
+            routing,
+            reader: LeadReader::new(client),
+            store: Arc::clone(&store),
+            broker: Arc::clone(&context.broker),
+            topology: Arc::clone(&context.topology),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&metrics),
+        };
+        let queue = context.topology.lead_events(&portal.name);
+        let worker =
+            Worker::new(surroundings.clone(), handler, portal.name.clone(), queue, config.router.in_flight);
+        context.lifecycle.spawn("lead-events", worker.run(stop.clone()));
+    }
+    let due = Due {
+        portals: names.clone(),
+        store: Arc::clone(&store),
+        broker: Arc::clone(&context.broker),
+        topology: Arc::clone(&context.topology),
+        clock: Arc::clone(&context.clock),
+    };
+    context.lifecycle.spawn("held-leads", due.run(stop.clone()));
+    let taker = DeadLetterTaker {
+        store: Arc::clone(&store),
+        settler: Settler::new(Arc::clone(&context.broker), Arc::clone(&context.topology)),
+        broker: Arc::clone(&context.broker),
+        queue: context.topology.dead(),
+        clock: Arc::clone(&context.clock),
+    };
+    context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
+    let gauges = Gauges {
+        portals: names,
+        store,
+        clock: Arc::clone(&context.clock),
+        metrics,
+        health: context.lifecycle.health(),
+    };
+    context.lifecycle.spawn("gauges", gauges.run(stop));
+    let result = context.run().await.context("running the router");
+    postgres.close().await;
+    result
+}

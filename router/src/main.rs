@@ -1,0 +1,7 @@
+//! The binary `router`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    common::process::main("router", router::run)
+}
