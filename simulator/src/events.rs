@@ -1,0 +1,62 @@
+//! Events: form-encoded, after the answer, delayed, unordered, sometimes lost, never repeated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::portal::{Portal, Settings};
+
+/// Sends the events of everything that was done since the last call.
+pub fn send_outgoing(portal: &Arc<Portal>) {
+    let outgoing = std::mem::take(&mut portal.state().outgoing);
+    for (event, lead) in outgoing {
+        let copies = portal.state().settings.event_copies;
+        for _ in 0..copies {
+            tokio::spawn(deliver(Arc::clone(portal), event, lead));
+        }
+    }
+}
+
+/// Sends one event after its delay, unless it is lost.
+pub async fn deliver(portal: Arc<Portal>, event: &'static str, lead: u64) {
+    let settings = portal.state().settings.clone();
+    let Some(handler) = settings.events_to.clone() else { return };
+    let (from, to) = settings.event_delay_ms;
+    let delay = from + rand::random::<u64>() % (to.saturating_sub(from) + 1);
+    tokio::time::sleep(Duration::from_millis(delay)).await;
+    let outcome = if rand::random::<f64>() < settings.event_loss {
+        "lost".to_owned()
+    } else {
+        let request = portal
+            .client
+            .post(handler)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body(&settings, &portal.address.to_string(), event, lead));
+        match request.send().await {
+            Ok(answer) => answer.status().as_u16().to_string(),
+            Err(_) => "unreachable".to_owned(),
+        }
+    };
+    *portal.state().stats.events.entry(outcome).or_default() += 1;
+}
+
+/// The body as an outgoing webhook sends it: no tokens, only the application token.
+fn body(settings: &Settings, host: &str, event: &str, lead: u64) -> String {
+    let (lead, ts) = (lead.to_string(), Timestamp::now().as_second().to_string());
+    let (client, server) = (format!("http://{host}/rest/"), "https://oauth.bitrix.info/rest/");
+    let pairs = [
+        ("event", event),
+        ("event_handler_id", "707"),
+        ("data[FIELDS][ID]", &lead),
+        ("ts", &ts),
+        ("auth[domain]", host),
+        ("auth[client_endpoint]", &client),
+        ("auth[server_endpoint]", server),
+        ("auth[member_id]", &settings.member_id),
+        ("auth[application_token]", &settings.application_token),
+    ];
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    pairs.map(|(key, value)| format!("{}={}", encode(key), encode(value))).join("&")
+}

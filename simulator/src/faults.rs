@@ -1,0 +1,99 @@
+//! Faults on demand: what a portal, its front end and the network do on a bad day.
+
+use serde::{Deserialize, Serialize};
+
+use crate::methods::ApiError;
+use crate::portal::State;
+
+/// A fault to come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Which method it meets; `*` is any request.
+    pub method: String,
+    /// What happens.
+    pub kind: Kind,
+    /// How often; without it, until the faults are cleared.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// Only every so manieth request of the method, counted from the fault's arrival.
+    #[serde(default = "one")]
+    pub every: u32,
+    /// Requests of the method since then.
+    #[serde(default, skip_deserializing)]
+    pub seen: u32,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An answer of our choice instead of running.
+    Answer {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+    /// An error of the REST API instead of running; inside a batch, of that command.
+    Error {
+        /// The HTTP status.
+        status: u16,
+        /// `error`.
+        code: String,
+        /// `error_description`.
+        description: String,
+    },
+    /// The connection breaks before anything runs.
+    ResetBefore,
+    /// It runs, and the answer is lost.
+    AnswerLost,
+    /// It runs, and the answer is cut off in the middle.
+    Truncated,
+    /// It runs after this many milliseconds.
+    DelayMs(u64),
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Answer { .. } => "answer",
+            Self::Error { .. } => "error",
+            Self::ResetBefore => "reset_before",
+            Self::AnswerLost => "answer_lost",
+            Self::Truncated => "truncated",
+            Self::DelayMs(_) => "delay_ms",
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The fault that meets this request, if any.
+pub fn request(state: &mut State, method: &str) -> Option<Kind> {
+    take(state, |fault| fault.method == method || fault.method == "*")
+}
+
+/// The error that meets this command of a batch, if any.
+pub fn command(state: &mut State, method: &str) -> Option<ApiError> {
+    let kind = take(state, |fault| fault.method == method && matches!(fault.kind, Kind::Error { .. }))?;
+    if let Kind::Error { status, code, description } = kind {
+        Some(ApiError { status, code, description })
+    } else {
+        None
+    }
+}
+
+fn take(state: &mut State, meets: impl Fn(&Fault) -> bool) -> Option<Kind> {
+    let fault = state.faults.iter_mut().find(|fault| fault.times != Some(0) && meets(fault))?;
+    fault.seen += 1;
+    if !fault.seen.is_multiple_of(fault.every.max(1)) {
+        return None;
+    }
+    fault.times = fault.times.map(|times| times - 1);
+    let kind = fault.kind.clone();
+    *state.stats.faults.entry(kind.name().to_owned()).or_default() += 1;
+    Some(kind)
+}

@@ -1,0 +1,332 @@
+//! `crm.lead.*` as the classic API has it: texts for numbers, unknown names dropped without a word.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::methods::{Answer, ApiError, Reply};
+use crate::php::Php;
+use crate::portal::{Lead, OwnerChange, State, portal_time};
+
+/// Fields that an update may change beside `UF_*`.
+const WRITABLE: [&str; 25] = [
+    "TITLE",
+    "NAME",
+    "SECOND_NAME",
+    "LAST_NAME",
+    "HONORIFIC",
+    "POST",
+    "COMPANY_TITLE",
+    "COMPANY_ID",
+    "CONTACT_ID",
+    "SOURCE_ID",
+    "SOURCE_DESCRIPTION",
+    "STATUS_ID",
+    "STATUS_DESCRIPTION",
+    "OPENED",
+    "OPPORTUNITY",
+    "IS_MANUAL_OPPORTUNITY",
+    "CURRENCY_ID",
+    "COMMENTS",
+    "ORIGINATOR_ID",
+    "ORIGIN_ID",
+    "PHONE",
+    "EMAIL",
+    "WEB",
+    "IM",
+    "LINK",
+];
+
+/// Fields with several values: missing when empty, and in lists only when asked for by name.
+const MULTIPLE: [&str; 5] = ["PHONE", "EMAIL", "WEB", "IM", "LINK"];
+
+/// Rows of a list.
+const PAGE: usize = 50;
+
+/// Adds a lead, with its event if wanted; answers its id.
+pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) -> u64 {
+    let id = state.next_lead;
+    state.next_lead += 1;
+    let (created, owner) = (portal_time(now), state.settings.webhook_user.to_string());
+    let mut lead = Map::new();
+    for empty in [
+        "HONORIFIC",
+        "NAME",
+        "SECOND_NAME",
+        "LAST_NAME",
+        "COMPANY_TITLE",
+        "COMPANY_ID",
+        "CONTACT_ID",
+        "SOURCE_ID",
+        "SOURCE_DESCRIPTION",
+        "STATUS_DESCRIPTION",
+        "POST",
+        "COMMENTS",
+        "ORIGINATOR_ID",
+        "ORIGIN_ID",
+        "ADDRESS",
+        "ADDRESS_CITY",
+        "ADDRESS_REGION",
+        "ADDRESS_PROVINCE",
+        "ADDRESS_COUNTRY",
+        "UTM_SOURCE",
+        "UTM_MEDIUM",
+        "UTM_CAMPAIGN",
+        "UTM_CONTENT",
+        "UTM_TERM",
+    ] {
+        lead.insert(empty.to_owned(), Value::Null);
+    }
+    for (name, value) in [
+        ("ID", id.to_string().as_str()),
+        ("TITLE", &format!("Lead #{id}")),
+        ("STATUS_ID", "NEW"),
+        ("STATUS_SEMANTIC_ID", "P"),
+        ("CURRENCY_ID", "RUB"),
+        ("OPPORTUNITY", "0.00"),
+        ("IS_MANUAL_OPPORTUNITY", "N"),
+        ("OPENED", "N"),
+        ("HAS_PHONE", "N"),
+        ("HAS_EMAIL", "N"),
+        ("BIRTHDATE", ""),
+        ("DATE_CLOSED", ""),
+        ("ASSIGNED_BY_ID", &owner),
+        ("CREATED_BY_ID", &owner),
+        ("MODIFY_BY_ID", &owner),
+        ("MOVED_BY_ID", &owner),
+        ("DATE_CREATE", &created),
+        ("DATE_MODIFY", &created),
+        ("MOVED_TIME", &created),
+    ] {
+        lead.insert(name.to_owned(), json!(value));
+    }
+    state.leads.insert(id, Lead { fields: lead, history: Vec::new() });
+    write(state, id, fields, now);
+    if with_event {
+        state.outgoing.push(("ONCRMLEADADD", id));
+    }
+    id
+}
+
+/// Writes what may be written. Whoever changes the owner by hand calls this too.
+pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
+    let Some(lead) = state.leads.get_mut(&id) else { return };
+    for (name, value) in fields.entries() {
+        match name.as_str() {
+            "ASSIGNED_BY_ID" => {
+                let owner = value.int();
+                let before = lead.fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                if owner > 0 && before != owner.to_string() {
+                    lead.history.push(OwnerChange { at: now, from: before, to: owner.to_string() });
+                    lead.fields.insert(name.clone(), json!(owner.to_string()));
+                }
+            }
+            "OPPORTUNITY" => {
+                let amount = value.text().unwrap_or_default().replace(',', ".").replace(' ', "");
+                let amount: f64 = amount.parse().unwrap_or_default();
+                lead.fields.insert(name.clone(), json!(format!("{amount:.2}")));
+            }
+            multiple if MULTIPLE.contains(&multiple) => write_multiple(lead, multiple, value),
+            known
+                if WRITABLE.contains(&known)
+                    || known.starts_with("UF_")
+                    || known.starts_with("UTM_")
+                    || known.starts_with("ADDRESS") =>
+            {
+                let value = value.text().map_or_else(|| value.to_json(), Value::String);
+                lead.fields.insert(name.clone(), value);
+                if known == "STATUS_ID" {
+                    let written = lead.fields.get(name).and_then(Value::as_str);
+                    let semantics = match written {
+                        Some("CONVERTED") => "S",
+                        Some("JUNK") => "F",
+                        Some(_) | None => "P",
+                    };
+                    lead.fields.insert("STATUS_SEMANTIC_ID".to_owned(), json!(semantics));
+                }
+            }
+            _ => {}
+        }
+    }
+    lead.fields.insert("DATE_MODIFY".to_owned(), json!(portal_time(now)));
+}
+
+fn write_multiple(lead: &mut Lead, name: &str, value: &Php) {
+    let values: Vec<Value> = (1..)
+        .zip(value.entries())
+        .filter_map(|(id, (_, entry))| {
+            let text = entry.get("VALUE").unwrap_or(entry).text().filter(|text| !text.is_empty())?;
+            let kind = entry.get("VALUE_TYPE").and_then(Php::text).unwrap_or_else(|| "WORK".to_owned());
+            Some(json!({ "ID": id.to_string(), "VALUE_TYPE": kind, "VALUE": text, "TYPE_ID": name }))
+        })
+        .collect();
+    if values.is_empty() {
+        lead.fields.remove(name);
+    } else {
+        lead.fields.insert(name.to_owned(), Value::Array(values));
+    }
+    let flag = format!("HAS_{name}");
+    if lead.fields.contains_key(&flag) {
+        let has = if lead.fields.contains_key(name) { "Y" } else { "N" };
+        lead.fields.insert(flag, json!(has));
+    }
+}
+
+fn id_of(params: &Php) -> Result<u64, ApiError> {
+    let id = params.get("id").map(Php::int).unwrap_or_default();
+    u64::try_from(id)
+        .ok()
+        .filter(|id| *id > 0)
+        .ok_or_else(|| ApiError::nameless("ID is not defined or invalid."))
+}
+
+/// `crm.lead.get`.
+pub fn get(state: &State, params: &Php) -> Answer {
+    let lead = state.leads.get(&id_of(params)?).ok_or_else(|| ApiError::nameless("Not found"))?;
+    Ok(Reply::of(Value::Object(lead.fields.clone())))
+}
+
+/// `crm.lead.update`.
+pub fn update(state: &mut State, params: &Php, now: Timestamp) -> Answer {
+    let id = id_of(params)?;
+    if !state.leads.contains_key(&id) {
+        return Err(ApiError::nameless("Lead is not found"));
+    }
+    match params.get("fields") {
+        Some(fields @ Php::Array(_)) => write(state, id, fields, now),
+        None => {}
+        Some(Php::Null | Php::Bool(_) | Php::Number(_) | Php::Text(_)) => {
+            return Err(ApiError::nameless("Parameter 'fields' must be array."));
+        }
+    }
+    if state.settings.update_events {
+        state.outgoing.push(("ONCRMLEADUPDATE", id));
+    }
+    Ok(Reply::of(json!(true)))
+}
+
+/// `crm.lead.add`.
+pub fn add_by_rest(state: &mut State, params: &Php, now: Timestamp) -> Reply {
+    let fields = params.get("fields").cloned().unwrap_or(Php::empty());
+    Reply::of(json!(add(state, &fields, true, now)))
+}
+
+/// `crm.lead.delete`.
+pub fn delete(state: &mut State, params: &Php) -> Answer {
+    let id = id_of(params)?;
+    state.leads.remove(&id).ok_or_else(|| ApiError::nameless("Lead is not found"))?;
+    Ok(Reply::of(json!(true)))
+}
+
+/// `crm.lead.list`.
+pub fn list(state: &State, params: &Php) -> Reply {
+    let conditions: Vec<Condition> = params
+        .get("filter")
+        .map(Php::entries)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Condition::read)
+        .collect();
+    let mut rows: Vec<&Lead> = state
+        .leads
+        .values()
+        .filter(|lead| conditions.iter().all(|condition| condition.holds(lead)))
+        .collect();
+    if let Some((field, direction)) = params.get("order").and_then(|order| order.entries().first()) {
+        let key = |lead: &&Lead| sort_key(lead.fields.get(&field.to_uppercase()));
+        rows.sort_by_key(key);
+        if direction.text().is_some_and(|text| text.eq_ignore_ascii_case("desc")) {
+            rows.reverse();
+        }
+    }
+    let select: Vec<String> = params
+        .get("select")
+        .map(Php::entries)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|(_, name)| name.text())
+        .collect();
+    let start = params.get("start").map(Php::int).unwrap_or_default();
+    let from = usize::try_from(start).unwrap_or_default() / PAGE * PAGE;
+    let page: Vec<Value> = rows
+        .iter()
+        .skip(from)
+        .take(PAGE)
+        .map(|lead| Value::Object(selected(&lead.fields, &select)))
+        .collect();
+    let counted = start >= 0;
+    let next = (counted && from + PAGE < rows.len()).then_some(from + PAGE);
+    Reply { result: Value::Array(page), total: Some(if counted { rows.len() } else { 0 }), next }
+}
+
+fn sort_key(value: Option<&Value>) -> (i64, String) {
+    let text = value.and_then(Value::as_str).unwrap_or_default();
+    (text.parse().unwrap_or_default(), text.to_owned())
+}
+
+fn selected(fields: &Map<String, Value>, select: &[String]) -> Map<String, Value> {
+    let (custom, multiple) = (|name: &str| name.starts_with("UF_"), |name: &str| MULTIPLE.contains(&name));
+    let has = |wanted: &str| select.iter().any(|name| name == wanted);
+    let wanted = |name: &str| {
+        let base = !custom(name) && !multiple(name);
+        name == "ID"
+            || has(name)
+            || (base && (select.is_empty() || has("*")))
+            || (custom(name) && has("UF_*"))
+    };
+    fields
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// One condition of a filter.
+struct Condition<'a> {
+    prefix: &'static str,
+    field: &'a str,
+    value: &'a Php,
+}
+
+impl<'a> Condition<'a> {
+    /// A condition on a field that leads have; the portal drops others.
+    fn read((name, value): &'a (String, Php)) -> Option<Self> {
+        const PREFIXES: [&str; 11] = ["!=", ">=", "<=", "!@", "!%", ">", "<", "@", "!", "%", "="];
+        let prefix = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix)).unwrap_or("");
+        let field = &name[prefix.len()..];
+        let known = ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "DATE_CREATE", "DATE_MODIFY"]
+            .contains(&field)
+            || WRITABLE.contains(&field)
+            || field.starts_with("UF_")
+            || field.starts_with("UTM_");
+        known.then_some(Self { prefix, field, value })
+    }
+
+    fn holds(&self, lead: &Lead) -> bool {
+        let own = lead.fields.get(self.field).and_then(Value::as_str).unwrap_or_default();
+        let text = self.value.text().unwrap_or_default();
+        let any = || match self.value {
+            Php::Array(entries) => entries.iter().any(|(_, value)| value.text().as_deref() == Some(own)),
+            Php::Null | Php::Bool(_) | Php::Number(_) | Php::Text(_) => own == text,
+        };
+        let order = match (own.parse::<f64>(), text.parse::<f64>()) {
+            (Ok(own), Ok(text)) => own.partial_cmp(&text),
+            _ => Some(instant(own).cmp(&instant(&text))),
+        };
+        match self.prefix {
+            ">" => order.is_some_and(std::cmp::Ordering::is_gt),
+            ">=" => order.is_some_and(std::cmp::Ordering::is_ge),
+            "<" => order.is_some_and(std::cmp::Ordering::is_lt),
+            "<=" => order.is_some_and(std::cmp::Ordering::is_le),
+            "!" | "!=" | "!@" => !any(),
+            "%" => own.to_lowercase().contains(&text.to_lowercase()),
+            "!%" => !own.to_lowercase().contains(&text.to_lowercase()),
+            _ => any(),
+        }
+    }
+}
+
+/// Times with different offsets compare as times, other texts as texts.
+fn instant(text: &str) -> (Option<Timestamp>, &str) {
+    let time = text.parse().ok();
+    (time, if time.is_some() { "" } else { text })
+}

@@ -1,0 +1,45 @@
+//! A Bitrix24 portal to run against: its REST API, its limits, its events, and faults on demand.
+//!
+//! It shares no type with the client in this workspace, so that one misreading of the API cannot hide
+//! in both. Read in this order: PHP's way with data (`php`), what a portal holds (`portal`), the
+//! methods (`leads`, `methods`, `batch`), the limits (`limits`), the HTTP side (`rest`),
+//! events (`events`), faults (`faults`), and the control API for tests and demos (`control`).
+//! What is not imitated is answered with `ERROR_METHOD_NOT_FOUND`, as the portal does.
+
+mod batch;
+mod control;
+mod events;
+mod faults;
+mod leads;
+mod limits;
+mod methods;
+mod php;
+mod portal;
+mod rest;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+pub use portal::{Portal, Settings};
+
+/// Serves the REST API and the control API until `stop` resolves.
+///
+/// # Errors
+/// When a listener fails.
+pub async fn run(
+    rest: TcpListener,
+    control: TcpListener,
+    settings: Settings,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let portal = Arc::new(Portal::new(settings, rest.local_addr()?));
+    let rest = axum::serve(rest, rest::router(Arc::clone(&portal)));
+    let control = axum::serve(control, control::router(portal));
+    tokio::select! {
+        result = rest => result,
+        result = control => result,
+        () = stop => Ok(()),
+    }
+}

@@ -1,0 +1,175 @@
+//! The methods by name, and what an answer is made of.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::leads;
+use crate::php::Php;
+use crate::portal::{Notification, State, portal_time};
+
+/// A method's result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// `result`.
+    pub result: Value,
+    /// `total` of lists.
+    pub total: Option<usize>,
+    /// `next` of lists.
+    pub next: Option<usize>,
+}
+
+impl Reply {
+    /// A result that is no list.
+    #[must_use]
+    pub fn of(result: Value) -> Self {
+        Self { result, total: None, next: None }
+    }
+}
+
+/// An error of the REST API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error`; often empty.
+    pub code: String,
+    /// `error_description`.
+    pub description: String,
+}
+
+impl ApiError {
+    /// An error with a code.
+    #[must_use]
+    pub fn new(status: u16, code: &str, description: &str) -> Self {
+        Self { status, code: code.to_owned(), description: description.to_owned() }
+    }
+
+    /// Most errors of the classic CRM have an empty code and status 400.
+    #[must_use]
+    pub fn nameless(description: &str) -> Self {
+        Self::new(400, "", description)
+    }
+
+    /// As it stands in an answer or in `result_error`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "error": self.code, "error_description": self.description })
+    }
+}
+
+/// What a method answers.
+pub type Answer = Result<Reply, ApiError>;
+
+/// Every method there is, in lower case; the portal looks names up in that case.
+const METHODS: [&str; 13] = [
+    "batch",
+    "crm.lead.add",
+    "crm.lead.delete",
+    "crm.lead.get",
+    "crm.lead.list",
+    "crm.lead.update",
+    "im.notify.personal.add",
+    "im.notify.system.add",
+    "method.get",
+    "profile",
+    "scope",
+    "server.time",
+    "user.get",
+];
+
+/// Whether there is such a method.
+#[must_use]
+pub fn exists(method: &str) -> bool {
+    METHODS.contains(&method)
+}
+
+/// The error for a method that does not exist; it comes before any check of who calls.
+#[must_use]
+pub fn not_found() -> ApiError {
+    ApiError::new(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
+}
+
+/// Runs one method, but for `batch`, after the check of its execution time.
+pub fn run(state: &mut State, method: &str, params: &Php, now: Timestamp) -> Answer {
+    let limit = state.settings.operating_limit;
+    if limit > 0.0 && state.operating.spent(method, now.as_second()) > limit {
+        return Err(ApiError::new(
+            429,
+            "OPERATION_TIME_LIMIT",
+            "Method is blocked due to operation time limit.",
+        ));
+    }
+    let answer = match method {
+        "crm.lead.get" => leads::get(state, params),
+        "crm.lead.list" => Ok(leads::list(state, params)),
+        "crm.lead.update" => leads::update(state, params, now),
+        "crm.lead.add" => Ok(leads::add_by_rest(state, params, now)),
+        "crm.lead.delete" => leads::delete(state, params),
+        "im.notify.personal.add" => notify(state, params, true, now),
+        "im.notify.system.add" => notify(state, params, false, now),
+        "user.get" => Ok(users(state, params)),
+        "server.time" => Ok(Reply::of(json!(portal_time(now)))),
+        "profile" => {
+            let id = state.settings.webhook_user.to_string();
+            Ok(Reply::of(
+                json!({ "ID": id, "ADMIN": true, "NAME": "Webhook", "TIME_ZONE": "", "TIME_ZONE_OFFSET": 10800 }),
+            ))
+        }
+        "scope" => Ok(Reply::of(json!(["crm", "im", "user_brief", "timeman", "calendar"]))),
+        "method.get" => {
+            let name = params.get("name").and_then(Php::text).unwrap_or_default();
+            Ok(Reply::of(json!({ "isExisting": exists(&name), "isAvailable": exists(&name) })))
+        }
+        _ => Err(not_found()),
+    };
+    let seconds = cost_seconds(state, method);
+    state.operating.add(method, now.as_second(), seconds);
+    answer
+}
+
+/// How long a call of this method takes.
+#[must_use]
+pub fn cost_seconds(state: &State, method: &str) -> f64 {
+    let millis = state.settings.cost_ms.get(method).copied().unwrap_or_default();
+    std::time::Duration::from_millis(millis).as_secs_f64()
+}
+
+fn notify(state: &mut State, params: &Php, personal: bool, now: Timestamp) -> Answer {
+    let user = params.get("USER_ID").or_else(|| params.get("TO")).map(Php::int).unwrap_or_default();
+    let Some(user) = u64::try_from(user).ok().filter(|user| *user > 0) else {
+        return Err(ApiError::new(400, "USER_ID_EMPTY", "User ID can't be empty"));
+    };
+    let message = params.get("MESSAGE").and_then(Php::text).unwrap_or_default().trim().to_owned();
+    if message.is_empty() {
+        return Err(ApiError::new(400, "MESSAGE_EMPTY", "Message can't be empty"));
+    }
+    let active = state.users.get(&user).is_some_and(|user| user.get("ACTIVE") == Some(&json!(true)));
+    if !active {
+        return Ok(Reply::of(json!(false)));
+    }
+    if state.settings.muted.contains(&user) {
+        return Ok(Reply::of(json!(now.as_second())));
+    }
+    let id = u64::try_from(state.notifications.len()).unwrap_or_default() + 1;
+    let tag = params.get("TAG").and_then(Php::text);
+    state.notifications.push(Notification { id, user, message, tag, personal, at: now });
+    Ok(Reply::of(json!(id)))
+}
+
+/// `user.get`: conditions on `ID` and `ACTIVE`; others are dropped.
+fn users(state: &State, params: &Php) -> Reply {
+    let filter = params.get("FILTER").unwrap_or(params);
+    let ids = filter.get("ID").map(|ids| match ids {
+        Php::Array(entries) => entries.iter().filter_map(|(_, id)| id.text()).collect(),
+        Php::Null | Php::Bool(_) | Php::Number(_) | Php::Text(_) => vec![ids.text().unwrap_or_default()],
+    });
+    let active = filter.get("ACTIVE").map(|active| active.truthy() && active.text().as_deref() != Some("N"));
+    let matches = |user: &&serde_json::Map<String, Value>| {
+        let id = user.get("ID").and_then(Value::as_str).unwrap_or_default();
+        ids.as_ref().is_none_or(|ids| ids.iter().any(|wanted| wanted == id))
+            && active.is_none_or(|active| user.get("ACTIVE") == Some(&json!(active)))
+    };
+    let found: Vec<Value> = state.users.values().filter(matches).cloned().map(Value::Object).collect();
+    let total = (!found.is_empty()).then_some(found.len());
+    Reply { result: Value::Array(found.into_iter().take(50).collect()), total, next: None }
+}

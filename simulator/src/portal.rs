@@ -1,0 +1,221 @@
+//! What a portal holds, and the settings by which it behaves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::faults::Fault;
+use crate::limits::{Bucket, Operating};
+
+/// How the portal behaves. All of it can be changed while it runs (`POST /settings`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The portal's name for itself in events.
+    pub member_id: String,
+    /// What the portal sends to prove its events.
+    pub application_token: String,
+    /// The employee who owns the webhook.
+    pub webhook_user: u64,
+    /// The secret in the webhook's address.
+    pub webhook_secret: String,
+    /// The handler of `ONCRMLEADADD`; none sends nothing.
+    pub events_to: Option<String>,
+    /// Also send `ONCRMLEADUPDATE`.
+    pub update_events: bool,
+    /// The counter's threshold.
+    pub burst: u32,
+    /// By how much the counter falls each second.
+    pub per_second: u32,
+    /// Whether a refused request counts too.
+    pub count_refused: bool,
+    /// Seconds of execution time a method may use in ten minutes; 0 switches the limit off.
+    pub operating_limit: f64,
+    /// Milliseconds that a method takes, by its name; others take none.
+    pub cost_ms: BTreeMap<String, u64>,
+    /// Only account the time, do not spend it.
+    pub account_only: bool,
+    /// Events are sent this long after their cause: from, to, in milliseconds.
+    pub event_delay_ms: (u64, u64),
+    /// The share of events that are lost.
+    pub event_loss: f64,
+    /// How often each event is sent.
+    pub event_copies: u32,
+    /// Employees whose notices are switched off: the portal answers with a time instead of an id.
+    pub muted: Vec<u64>,
+    /// 401 or 403 for a wrong secret; sources disagree.
+    pub wrong_secret_status: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            member_id: "a223c6b3710f85df22e9377d6c4f7553".to_owned(),
+            application_token: "51856fefc120afa4b628cc82d3935cce".to_owned(),
+            webhook_user: 1,
+            webhook_secret: "secret".to_owned(),
+            events_to: None,
+            update_events: false,
+            burst: 50,
+            per_second: 2,
+            count_refused: true,
+            operating_limit: 480.0,
+            cost_ms: BTreeMap::new(),
+            account_only: false,
+            event_delay_ms: (0, 20),
+            event_loss: 0.0,
+            event_copies: 1,
+            muted: Vec::new(),
+            wrong_secret_status: 401,
+        }
+    }
+}
+
+/// A lead with the story of its owners.
+#[derive(Debug, Clone, Serialize)]
+pub struct Lead {
+    /// Its fields as the portal shows them.
+    pub fields: Map<String, Value>,
+    /// Each change of its owner.
+    pub history: Vec<OwnerChange>,
+}
+
+/// A change of a lead's owner.
+#[derive(Debug, Clone, Serialize)]
+pub struct OwnerChange {
+    /// When.
+    pub at: Timestamp,
+    /// From whom.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+}
+
+/// A notice that an employee got.
+#[derive(Debug, Clone, Serialize)]
+pub struct Notification {
+    /// Its id.
+    pub id: u64,
+    /// Who got it.
+    pub user: u64,
+    /// What it says.
+    pub message: String,
+    /// Its tag; the portal does not look at it when a webhook calls.
+    pub tag: Option<String>,
+    /// Whether it has an author.
+    pub personal: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the portal has seen.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Stats {
+    /// Requests that reached it, refused ones included.
+    pub requests: u64,
+    /// Requests by method.
+    pub by_method: BTreeMap<String, u64>,
+    /// Commands inside batches by method.
+    pub commands: BTreeMap<String, u64>,
+    /// Answers with an error, by code.
+    pub errors: BTreeMap<String, u64>,
+    /// The highest the counter has been.
+    pub bucket_max: u32,
+    /// Requests refused as too fast.
+    pub refused: u64,
+    /// Events sent by the status of their answer; `lost` and `unreachable` too.
+    pub events: BTreeMap<String, u64>,
+    /// Faults that were played, by kind.
+    pub faults: BTreeMap<String, u64>,
+}
+
+/// Everything that changes.
+#[derive(Debug)]
+pub struct State {
+    /// How it behaves.
+    pub settings: Settings,
+    /// Leads by id.
+    pub leads: BTreeMap<u64, Lead>,
+    /// The id of the next lead.
+    pub next_lead: u64,
+    /// Employees by id: the fields of `user.get`.
+    pub users: BTreeMap<u64, Map<String, Value>>,
+    /// Notices.
+    pub notifications: Vec<Notification>,
+    /// The counter of requests.
+    pub bucket: Bucket,
+    /// Execution times.
+    pub operating: Operating,
+    /// Faults to come.
+    pub faults: Vec<Fault>,
+    /// What was seen.
+    pub stats: Stats,
+    /// Leads that were added or changed and whose events are to be sent.
+    pub outgoing: Vec<(&'static str, u64)>,
+}
+
+/// One portal.
+#[derive(Debug)]
+pub struct Portal {
+    state: Mutex<State>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Sends events.
+    pub client: reqwest::Client,
+}
+
+impl Portal {
+    /// An empty portal with the employees 1 (the administrator) and 11 to 20.
+    #[must_use]
+    pub fn new(settings: Settings, address: SocketAddr) -> Self {
+        let users = std::iter::once(1).chain(11..=20).map(|id| (id, user(id, &json!({}))));
+        let state = State {
+            bucket: Bucket::default(),
+            settings,
+            leads: BTreeMap::new(),
+            next_lead: 1,
+            users: users.collect(),
+            notifications: Vec::new(),
+            operating: Operating::default(),
+            faults: Vec::new(),
+            stats: Stats::default(),
+            outgoing: Vec::new(),
+        };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .unwrap_or_default();
+        Self { state: Mutex::new(state), address, client }
+    }
+
+    /// The state, for a moment.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An employee with the fields given over the usual ones.
+#[must_use]
+pub fn user(id: u64, fields: &Value) -> Map<String, Value> {
+    let mut user = Map::new();
+    user.insert("ID".to_owned(), json!(id.to_string()));
+    user.insert("ACTIVE".to_owned(), json!(true));
+    user.insert("NAME".to_owned(), json!(format!("Employee {id}")));
+    user.insert("TIME_ZONE".to_owned(), json!(""));
+    user.insert("USER_TYPE".to_owned(), json!("employee"));
+    user.extend(fields.as_object().cloned().unwrap_or_default());
+    user
+}
+
+/// The time as the portal writes it: with its own offset, in whole seconds.
+#[must_use]
+pub fn portal_time(at: Timestamp) -> String {
+    let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(3));
+    at.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}

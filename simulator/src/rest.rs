@@ -1,0 +1,172 @@
+//! The REST API over HTTP: `/rest/{user}/{secret}/{method}`.
+//!
+//! In the portal's order: the front end's counter of requests, the method's existence, the secret,
+//! then the method. Events of what was done are sent after the answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State as Extract};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use axum::routing::any;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::faults::{self, Kind};
+use crate::methods::{self, ApiError, Reply};
+use crate::php::{Php, to_text};
+use crate::portal::{Portal, State, portal_time};
+use crate::{batch, events};
+
+/// The REST side.
+pub fn router(portal: Arc<Portal>) -> Router {
+    Router::new()
+        .route("/rest/{user}/{secret}/{method}", any(call))
+        .route("/rest/{user}/{secret}/{method}/", any(call))
+        .with_state(portal)
+}
+
+async fn call(
+    Extract(portal): Extract<Arc<Portal>>,
+    Path((user, secret, method)): Path<(String, String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let method = method.strip_suffix(".json").unwrap_or(&method).to_ascii_lowercase();
+    let params = Php::from_query(&query.unwrap_or_default()).merged(&parameters(&headers, &body));
+    let fault = {
+        let mut state = portal.state();
+        count(&mut state, &method);
+        let settings = state.settings.clone();
+        let passes =
+            state.bucket.take(Instant::now(), settings.burst, settings.per_second, settings.count_refused);
+        state.stats.bucket_max = state.stats.bucket_max.max(state.bucket.level());
+        if !passes {
+            state.stats.refused += 1;
+            return failed(&mut state, &ApiError::new(503, "QUERY_LIMIT_EXCEEDED", "Too many requests"));
+        }
+        faults::request(&mut state, &method)
+    };
+    match &fault {
+        Some(Kind::Answer { status, body }) => return answer(*status, "text/html", body.clone()),
+        Some(Kind::Error { status, code, description }) => {
+            return failed(&mut portal.state(), &ApiError::new(*status, code, description));
+        }
+        Some(Kind::ResetBefore) => return broken(None),
+        Some(Kind::DelayMs(millis)) => tokio::time::sleep(Duration::from_millis(*millis)).await,
+        Some(Kind::AnswerLost | Kind::Truncated) | None => {}
+    }
+    let (text, status, seconds) = {
+        let mut state = portal.state();
+        let now = Timestamp::now();
+        match run(&mut state, &user, &secret, &method, &params, now) {
+            Ok((reply, seconds)) => (success(&mut state, &method, reply, seconds, now), 200, seconds),
+            Err(error) => {
+                *state.stats.errors.entry(error.code.clone()).or_default() += 1;
+                (to_text(&error.to_json()), error.status, 0.0)
+            }
+        }
+    };
+    if seconds > 0.0 && !portal.state().settings.account_only {
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    }
+    events::send_outgoing(&portal);
+    match fault {
+        Some(Kind::AnswerLost) => broken(None),
+        Some(Kind::Truncated) => broken(Some(text)),
+        _ => answer(status, "application/json; charset=utf-8", text),
+    }
+}
+
+fn count(state: &mut State, method: &str) {
+    state.stats.requests += 1;
+    *state.stats.by_method.entry(method.to_owned()).or_default() += 1;
+}
+
+/// Body parameters: a form if it says so, JSON if it says that.
+fn parameters(headers: &HeaderMap, body: &[u8]) -> Php {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("application/json") {
+        Php::from_json(body)
+    } else {
+        Php::from_query(&String::from_utf8_lossy(body))
+    }
+}
+
+fn run(
+    state: &mut State,
+    user: &str,
+    secret: &str,
+    method: &str,
+    params: &Php,
+    now: Timestamp,
+) -> Result<(Reply, f64), ApiError> {
+    if !methods::exists(method) {
+        return Err(methods::not_found());
+    }
+    let settings = &state.settings;
+    if user != settings.webhook_user.to_string() || secret != settings.webhook_secret {
+        let status = settings.wrong_secret_status;
+        return Err(ApiError::new(status, "INVALID_CREDENTIALS", "Invalid request credentials"));
+    }
+    if method == "batch" {
+        return Ok(batch::run(state, params, now));
+    }
+    let seconds = methods::cost_seconds(state, method);
+    methods::run(state, method, params, now).map(|reply| (reply, seconds))
+}
+
+fn success(state: &mut State, method: &str, reply: Reply, seconds: f64, now: Timestamp) -> String {
+    let mut envelope = Map::new();
+    envelope.insert("result".to_owned(), reply.result);
+    if let Some(next) = reply.next {
+        envelope.insert("next".to_owned(), json!(next));
+    }
+    if let Some(total) = reply.total {
+        envelope.insert("total".to_owned(), json!(total));
+    }
+    let accounted = (method != "batch").then_some(method);
+    envelope.insert("time".to_owned(), time_of(state, accounted, seconds, now));
+    to_text(&Value::Object(envelope))
+}
+
+/// The block `time` of an answer.
+#[must_use]
+pub fn time_of(state: &mut State, method: Option<&str>, seconds: f64, now: Timestamp) -> Value {
+    let unix = now.as_duration().as_secs_f64();
+    let spent = method.map_or(0.0, |method| state.operating.spent(method, now.as_second()));
+    let mut time = json!({
+        "start": unix, "finish": unix + seconds, "duration": seconds, "processing": seconds,
+        "date_start": portal_time(now), "date_finish": portal_time(now),
+        // PHP prints a whole number without a point.
+        "operating": if spent == 0.0 { json!(0) } else { json!(spent) },
+    });
+    if let Some(reset_at) = method.and_then(|method| state.operating.reset_at(method)) {
+        time["operating_reset_at"] = json!(reset_at);
+    }
+    time
+}
+
+fn failed(state: &mut State, error: &ApiError) -> Response {
+    *state.stats.errors.entry(error.code.clone()).or_default() += 1;
+    answer(error.status, "application/json; charset=utf-8", to_text(&error.to_json()))
+}
+
+fn answer(status: u16, kind: &'static str, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
+
+/// An answer whose connection breaks: at once, or after half of the text.
+fn broken(text: Option<String>) -> Response {
+    let half = text.map(|text| Bytes::from(text.into_bytes())).map(|text| text.slice(..text.len() / 2));
+    let parts =
+        half.into_iter().map(Ok).chain(std::iter::once(Err(std::io::Error::other("the connection breaks"))));
+    Response::new(Body::from_stream(futures_util::stream::iter(parts.collect::<Vec<_>>())))
+}
