@@ -88,6 +88,8 @@ impl Context {
     ) -> anyhow::Result<Self> {
         let registry = registry(stage)?;
         let health = Health::default();
+        // Not ready before the stage has opened what it needs and runs.
+        health.fail("process", "starting");
         let portals = config.portals.iter().map(|portal| portal.name.clone());
         let topology = Arc::new(Topology::new(&config.amqp.prefix, &config.retry.delays, portals));
         let settings = Settings {
@@ -125,6 +127,7 @@ impl Context {
     /// # Errors
     /// When a task died or the grace was over.
     pub async fn run(self) -> anyhow::Result<()> {
+        self.lifecycle.health().pass("process");
         tracing::info!(event = "process.started", stage = self.stage, portals = self.config.portals.len());
         let stopped = self.lifecycle.run(self.config.shutdown.grace).await;
         self.broker.close().await;

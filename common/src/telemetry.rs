@@ -6,12 +6,13 @@ use crate::config::LogFormat;
 
 /// Starts logging. `level` is a filter such as `info` or `info,router=debug`.
 ///
-/// lapin is held at `error`: it prints whole returned messages at `warn`.
+/// lapin is held at `error`: it prints whole returned messages at `warn`; sqlx tells each notice of the
+/// server at `info`.
 ///
 /// # Errors
 /// When the filter cannot be read, or when logging was started before.
 pub fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("lapin=error,{level}"))?;
+    let filter = EnvFilter::try_new(format!("lapin=error,sqlx=warn,{level}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Json => {

@@ -240,7 +240,7 @@ impl Decisions for Postgres {
 
     async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError> {
         let (held, oldest): (i64, Option<SqlTimestamp>) = sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE outcome = 'hold'), min(first_seen)
+            "SELECT count(*) FILTER (WHERE decisions.outcome = 'hold'), min(first_seen)
              FROM decisions LEFT JOIN assignments USING (portal, lead_id, epoch)
              WHERE portal = $1 AND decisions.outcome <> 'skip' AND finished_at IS NULL",
         )

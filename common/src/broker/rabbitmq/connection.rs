@@ -37,7 +37,8 @@ pub(super) struct Link {
 struct State {
     /// Which connection it is; news of an older one is ignored.
     connection: u64,
-    status: BrokerStatus,
+    /// None until somebody needed a connection.
+    status: Option<BrokerStatus>,
 }
 
 impl State {
@@ -45,7 +46,7 @@ impl State {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = state.connection == connection;
         if newest {
-            state.status = status;
+            state.status = Some(status);
         }
         newest
     }
@@ -65,14 +66,12 @@ impl Link {
             topology,
             metrics,
             connection: Mutex::new(None),
-            state: Arc::new(StdMutex::new(State {
-                connection: 0,
-                status: BrokerStatus::Disconnected("not connected yet".to_owned()),
-            })),
+            state: Arc::new(StdMutex::new(State { connection: 0, status: None })),
         }
     }
 
-    pub(super) fn status(&self) -> BrokerStatus {
+    /// How the connection is; none where nobody has needed one yet.
+    pub(super) fn status(&self) -> Option<BrokerStatus> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
     }
 
@@ -149,7 +148,7 @@ impl Link {
     fn set(&self, status: BrokerStatus) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.connection += 1;
-        state.status = status;
+        state.status = Some(status);
         state.connection
     }
 }

@@ -72,8 +72,10 @@ impl Broker for RabbitMq {
 
     fn status(&self) -> BrokerStatus {
         match self.publish.status() {
-            BrokerStatus::Ready => self.consume.status(),
-            other @ (BrokerStatus::Blocked(_) | BrokerStatus::Disconnected(_)) => other,
+            None => BrokerStatus::Disconnected("not connected yet".to_owned()),
+            // Not every stage consumes.
+            Some(BrokerStatus::Ready) => self.consume.status().unwrap_or(BrokerStatus::Ready),
+            Some(other @ (BrokerStatus::Blocked(_) | BrokerStatus::Disconnected(_))) => other,
         }
     }
 

@@ -23,6 +23,9 @@ use crate::metrics::BrokerMetrics;
 /// The largest group. 256 bodies of some hundred bytes stay far below a socket's buffer.
 const GROUP_MAX: usize = 256;
 
+/// How often an idle publisher looks whether its channel still stands.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// One publish that waits.
 pub(super) struct Job {
     pub(super) route: Route,
@@ -39,7 +42,15 @@ pub(super) async fn run(
 ) {
     let mut channel = None;
     let mut group = Vec::with_capacity(GROUP_MAX);
-    while jobs.recv_many(&mut group, GROUP_MAX).await > 0 {
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = jobs.recv_many(&mut group, GROUP_MAX) => received,
+            () = stay_open(&mut channel, &link) => continue,
+        };
+        if received == 0 {
+            return;
+        }
         let started = Instant::now();
         let deadline = started + timeout;
         let results = match open(&mut channel, &link, deadline).await {
@@ -58,6 +69,17 @@ pub(super) async fn run(
             // Who asked may have given up; the message is stored all the same.
             drop(job.answer.send(result));
         }
+    }
+}
+
+/// Connects without being asked, so that the first publish after a start or a break need not wait and
+/// the process knows whether it is ready.
+async fn stay_open(slot: &mut Option<Channel>, link: &Link) {
+    if slot.as_ref().is_some_and(|channel| channel.status().connected()) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    } else {
+        let channel = link.channel_at_last().await;
+        *slot = channel.confirm_select(ConfirmSelectOptions::default()).await.ok().map(|()| channel);
     }
 }
 

@@ -1,0 +1,309 @@
+//! The stages' real programs with a simulated portal, on a broker and a database that are there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::portal::{PortalControl, client, send};
+use crate::services::find::free_port;
+use crate::services::process::{Process, Program, log_tail};
+use crate::services::{ScratchDir, create_database};
+
+/// A program that takes longer to be ready has failed.
+const START: Duration = Duration::from_secs(30);
+
+/// A program that takes longer to stop has failed: the longest request to a portal, and some.
+const STOP: Duration = Duration::from_secs(45);
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The name of the portal in the configuration.
+pub const PORTAL: &str = "acme";
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Replicas of the router.
+    pub routers: usize,
+    /// Replicas of the notifier.
+    pub notifiers: usize,
+    /// The routing file.
+    pub routing: String,
+    /// Settings of the simulated portal.
+    pub portal: Value,
+    /// Further sections of the configuration, as YAML.
+    pub config: String,
+}
+
+/// A running pipeline. Dropping it kills its programs and removes their files.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The simulated portal.
+    pub portal: PortalControl,
+    /// Where events are posted to.
+    pub events_url: String,
+    /// The database of this pipeline alone.
+    pub database_url: String,
+    /// The start of the names of its queues.
+    pub prefix: String,
+    stages: Vec<Stage>,
+    // Before the directory, in which they write.
+    _simulator: Process,
+    dir: ScratchDir,
+}
+
+/// One process of a stage.
+#[derive(Debug)]
+struct Stage {
+    /// `router-2`.
+    name: String,
+    program: &'static str,
+    admin: u16,
+    http: u16,
+    process: Option<Process>,
+}
+
+impl Pipeline {
+    /// Starts everything and returns when all of it is ready.
+    ///
+    /// # Errors
+    /// When a program is not built or does not become ready; the text has the end of its log.
+    pub async fn start(amqp_url: &str, database_url: &str, plan: &Plan) -> anyhow::Result<Self> {
+        let dir = ScratchDir::new()?;
+        let unique = uuid::Uuid::now_v7().simple().to_string();
+        let prefix = format!("e2e-{}", &unique[unique.len() - 12..]);
+        let database_url = create_database(database_url, &prefix.replace('-', "_"))?;
+        let (simulator, portal) = start_simulator(dir.path(), &plan.portal).await?;
+        let config = format!(
+            "amqp: {{ url: '{amqp_url}', prefix: {prefix} }}\n\
+             database: {{ url: '{database_url}', connections: 4 }}\n\
+             portals:\n\
+             \x20 - name: {PORTAL}\n\
+             \x20   member_id: a223c6b3710f85df22e9377d6c4f7553\n\
+             \x20   webhook_url: {}\n\
+             \x20   application_token: 51856fefc120afa4b628cc82d3935cce\n\
+             \x20   routing: routing.yaml\n\
+             {}\n",
+            portal.webhook_url, plan.config
+        );
+        fs::write(dir.path().join("rota.yaml"), config)?;
+        fs::write(dir.path().join("routing.yaml"), &plan.routing)?;
+        let mut names = vec![("ingest".to_owned(), "ingest")];
+        names.extend((1..=plan.routers).map(|number| (format!("router-{number}"), "router")));
+        names.extend((1..=plan.notifiers).map(|number| (format!("notifier-{number}"), "notifier")));
+        let mut stages = Vec::new();
+        for (name, program) in names {
+            stages.push(Stage { name, program, admin: free_port()?, http: free_port()?, process: None });
+        }
+        let events_url = format!("http://127.0.0.1:{}/bitrix24/{PORTAL}/events", stages[0].http);
+        let mut pipeline =
+            Self { portal, events_url, database_url, prefix, stages, _simulator: simulator, dir };
+        for index in 0..pipeline.stages.len() {
+            pipeline.launch(index)?;
+        }
+        pipeline.wait_ready().await?;
+        pipeline.portal.change_settings(&json!({ "events_to": pipeline.events_url })).await?;
+        Ok(pipeline)
+    }
+
+    /// Waits until every running process is ready.
+    ///
+    /// # Errors
+    /// When one is not; with the ends of the logs.
+    pub async fn wait_ready(&self) -> anyhow::Result<()> {
+        let client = client()?;
+        for stage in self.stages.iter().filter(|stage| stage.process.is_some()) {
+            let url = format!("http://127.0.0.1:{}/ready", stage.admin);
+            self.wait_for(&format!("{} is ready", stage.name), START, async || {
+                Ok(matches!(send(client.get(&url)).await, Ok((200, _))))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `condition` holds.
+    ///
+    /// # Errors
+    /// When it does not within the time, or fails; with the ends of the logs.
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        within: Duration,
+        condition: impl AsyncFn() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let end = Instant::now() + within;
+        loop {
+            match condition().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => bail!("{what}: {error:#}\n{}", self.logs()),
+            }
+            if Instant::now() >= end {
+                bail!("not within {within:?}: {what}\n{}", self.logs());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Kills a process of a stage at once, as `kill -9` does.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        let mut process = self.stage(name)?.process.take().context("it does not run")?;
+        process.signal(Signal::KILL);
+        process.finish()?;
+        Ok(())
+    }
+
+    /// Tells a process to stop and waits for it.
+    ///
+    /// # Errors
+    /// When it does not end by itself with success; with the end of its log.
+    pub fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let log = self.log(name);
+        let mut process = self.stage(name)?.process.take().context("it does not run")?;
+        process.stop(Signal::TERM, STOP).with_context(|| log_tail(&log))?;
+        let status = process.finish()?;
+        anyhow::ensure!(status.success(), "{name} ended with {status}\n{}", log_tail(&log));
+        Ok(())
+    }
+
+    /// Starts a process again that was killed or stopped.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let index = self.stages.iter().position(|stage| stage.name == name).context("no such process")?;
+        self.launch(index)
+    }
+
+    /// Stops everything, the last stage first.
+    ///
+    /// # Errors
+    /// When a process does not stop in order.
+    pub fn stop_all(&mut self) -> anyhow::Result<()> {
+        let running = self.stages.iter().filter(|stage| stage.process.is_some());
+        let names: Vec<String> = running.map(|stage| stage.name.clone()).rev().collect();
+        names.iter().try_for_each(|name| self.stop(name))
+    }
+
+    /// The sum of a metric over all processes of a stage, for series that have all these labels
+    /// (`outcome="accepted"`).
+    ///
+    /// # Errors
+    /// When a process does not answer.
+    pub async fn metric(&self, program: &str, name: &str, labels: &[&str]) -> anyhow::Result<f64> {
+        let mut sum = 0.0;
+        for stage in self.stages.iter().filter(|stage| stage.program == program && stage.process.is_some()) {
+            let url = format!("http://127.0.0.1:{}/metrics", stage.admin);
+            let (_, text) = send(client()?.get(url)).await?;
+            sum += text.lines().filter_map(|line| value_of(line, name, labels)).sum::<f64>();
+        }
+        Ok(sum)
+    }
+
+    /// The answer of `/ready` of a process: status and text.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ready(&self, name: &str) -> anyhow::Result<(u16, String)> {
+        let stage = self.stages.iter().find(|stage| stage.name == name).context("no such process")?;
+        send(client()?.get(format!("http://127.0.0.1:{}/ready", stage.admin))).await
+    }
+
+    /// The log of a process so far.
+    #[must_use]
+    pub fn log_text(&self, name: &str) -> String {
+        fs::read_to_string(self.log(name)).unwrap_or_default()
+    }
+
+    fn stage(&mut self, name: &str) -> anyhow::Result<&mut Stage> {
+        self.stages.iter_mut().find(|stage| stage.name == name).context("no such process")
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.log"))
+    }
+
+    fn logs(&self) -> String {
+        self.stages.iter().map(|stage| log_tail(&self.log(&stage.name)) + "\n").collect()
+    }
+
+    fn launch(&mut self, index: usize) -> anyhow::Result<()> {
+        let dir = self.dir.path();
+        let stage = &self.stages[index];
+        let program = Program {
+            path: built(stage.program)?,
+            args: vec!["--config".to_owned(), dir.join("rota.yaml").display().to_string()],
+            env: vec![
+                ("ROTA__ADMIN__LISTEN", format!("127.0.0.1:{}", stage.admin)),
+                ("ROTA__HTTP__LISTEN", format!("127.0.0.1:{}", stage.http)),
+            ],
+            dir,
+            log: self.log(&stage.name),
+            user: None,
+        };
+        let process = program.start("KILL")?;
+        self.stages[index].process = Some(process);
+        Ok(())
+    }
+}
+
+async fn start_simulator(dir: &Path, settings: &Value) -> anyhow::Result<(Process, PortalControl)> {
+    let log = dir.join("simulator.log");
+    let program = Program {
+        path: built("simulator")?,
+        args: vec!["--settings".to_owned(), settings.to_string()],
+        env: Vec::new(),
+        dir,
+        log: log.clone(),
+        user: None,
+    };
+    let process = program.start("KILL")?;
+    let end = Instant::now() + START;
+    loop {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        if let Some((line, _)) = text.split_once('\n') {
+            return Ok((process, PortalControl::from_line(line)?));
+        }
+        anyhow::ensure!(Instant::now() < end && !process.has_ended(), "no simulator\n{}", log_tail(&log));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A program of this workspace, beside the running one or one folder above (tests lie in `deps`).
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let places = own.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    places.into_iter().find(|path| path.is_file()).with_context(|| {
+        format!("the program {name} is not built; run `cargo build --workspace --bins`, or `make test`")
+    })
+}
+
+fn value_of(line: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    let (series, value) = rest.rsplit_once(' ')?;
+    let exact = series.is_empty() || series.starts_with('{');
+    (exact && labels.iter().all(|label| series.contains(label))).then(|| value.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value_of;
+
+    #[test]
+    fn a_metric_is_found_by_name_and_labels() {
+        let line = "rota_x_total{outcome=\"ok\",portal=\"acme\"} 7";
+        assert_eq!(value_of(line, "rota_x_total", &["outcome=\"ok\""]), Some(7.0));
+        assert_eq!(value_of(line, "rota_x_total", &["outcome=\"no\""]), None);
+        assert_eq!(value_of(line, "rota_x", &[]), None);
+        assert_eq!(value_of("rota_y 1", "rota_y", &[]), Some(1.0));
+    }
+}

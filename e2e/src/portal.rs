@@ -1,0 +1,204 @@
+//! The simulated portal's control API, as far as tests and the demo need it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A simulated portal.
+#[derive(Debug, Clone)]
+pub struct PortalControl {
+    client: reqwest::Client,
+    control: String,
+    /// The inbound webhook's address, secret included.
+    pub webhook_url: String,
+}
+
+/// A lead as the portal has it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PortalLead {
+    /// All fields.
+    pub fields: BTreeMap<String, Value>,
+    /// Each change of its owner.
+    pub history: Vec<OwnerChange>,
+}
+
+/// A change of a lead's owner.
+#[derive(Debug, Clone, Deserialize)]
+pub struct OwnerChange {
+    /// From whom.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+}
+
+/// A notice that an employee got.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Notification {
+    /// Who got it.
+    pub user: u64,
+    /// What it says.
+    pub message: String,
+    /// Its tag.
+    pub tag: Option<String>,
+}
+
+/// What the portal has seen.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stats {
+    /// Requests, refused ones included.
+    pub requests: u64,
+    /// Requests by method.
+    pub by_method: BTreeMap<String, u64>,
+    /// Requests refused as too fast.
+    pub refused: u64,
+    /// The highest the counter of requests has been.
+    pub bucket_max: u32,
+    /// Events by how they were answered.
+    pub events: BTreeMap<String, u64>,
+    /// Faults that were played.
+    pub faults: BTreeMap<String, u64>,
+}
+
+impl PortalLead {
+    /// A field as text; empty where it has none.
+    #[must_use]
+    pub fn text(&self, field: &str) -> &str {
+        self.fields.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl PortalControl {
+    /// From the line that the simulator prints when it listens.
+    ///
+    /// # Errors
+    /// When it is not such a line.
+    pub fn from_line(line: &str) -> anyhow::Result<Self> {
+        let line: Value =
+            serde_json::from_str(line).with_context(|| format!("not the simulator's line: {line:?}"))?;
+        let text =
+            |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned).context("missing address");
+        Ok(Self { client: client()?, control: text("control")?, webhook_url: text("webhook_url")? })
+    }
+
+    /// Adds leads, with their events; answers their ids (none where they come at a rate).
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn add_leads(&self, new: &Value) -> anyhow::Result<Vec<u64>> {
+        let answer = self.post("leads", new).await?;
+        let ids = answer.get("ids").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(ids.iter().filter_map(Value::as_u64).collect())
+    }
+
+    /// Changes settings.
+    ///
+    /// # Errors
+    /// When the portal does not answer or does not know a setting.
+    pub async fn change_settings(&self, settings: &Value) -> anyhow::Result<()> {
+        self.post("settings", settings).await.map(drop)
+    }
+
+    /// Posts the events of these leads again.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn repeat_events(&self, leads: &[u64], times: usize) -> anyhow::Result<()> {
+        self.post("events", &json!({ "leads": leads, "times": times, "shuffle": true })).await.map(drop)
+    }
+
+    /// Adds a fault.
+    ///
+    /// # Errors
+    /// When the portal does not answer or does not know such a fault.
+    pub async fn add_fault(&self, fault: &Value) -> anyhow::Result<()> {
+        self.post("faults", fault).await.map(drop)
+    }
+
+    /// Clears all faults.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn clear_faults(&self) -> anyhow::Result<()> {
+        let request = self.client.delete(format!("{}/faults", self.control));
+        self.send(request).await.map(drop)
+    }
+
+    /// A person changes a lead.
+    ///
+    /// # Errors
+    /// When the portal does not answer or has no such lead.
+    pub async fn change_lead(&self, lead: u64, fields: &Value) -> anyhow::Result<()> {
+        let request = self.client.patch(format!("{}/leads/{lead}", self.control)).json(fields);
+        self.send(request).await.map(drop)
+    }
+
+    /// A person deletes a lead.
+    ///
+    /// # Errors
+    /// When the portal does not answer or has no such lead.
+    pub async fn delete_lead(&self, lead: u64) -> anyhow::Result<()> {
+        let request = self.client.delete(format!("{}/leads/{lead}", self.control));
+        self.send(request).await.map(drop)
+    }
+
+    /// All leads.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn leads(&self) -> anyhow::Result<Vec<PortalLead>> {
+        self.get("leads").await
+    }
+
+    /// All notices.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn notifications(&self) -> anyhow::Result<Vec<Notification>> {
+        self.get("notifications").await
+    }
+
+    /// What it has seen.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn stats(&self) -> anyhow::Result<Stats> {
+        self.get("stats").await
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let text = self.send(self.client.get(format!("{}/{path}", self.control))).await?;
+        serde_json::from_str(&text).with_context(|| format!("{path}: {text}"))
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let text = self.send(self.client.post(format!("{}/{path}", self.control)).json(body)).await?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<String> {
+        send(request).await.and_then(|(status, text)| {
+            anyhow::ensure!((200..300).contains(&status), "the simulator answers {status}: {text}");
+            Ok(text)
+        })
+    }
+}
+
+/// A client for this machine only.
+///
+/// # Errors
+/// When TLS cannot be prepared.
+pub fn client() -> anyhow::Result<reqwest::Client> {
+    Ok(reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(30)).build()?)
+}
+
+/// Sends a request; answers status and text.
+///
+/// # Errors
+/// When there is no answer.
+#[expect(clippy::disallowed_methods, reason = "tests and the demo look at the system from outside, by HTTP")]
+pub async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<(u16, String)> {
+    let answer = request.send().await?;
+    Ok((answer.status().as_u16(), answer.text().await?))
+}
