@@ -134,14 +134,14 @@ impl Sweep {
         // Twice the interval: a holder that lives renews in time, one that died is soon replaced.
         let lease = self.store.take_sweep(self.portal.name(), self.holder, now, self.every * 2).await?;
         let Some(lease) = lease else { return Ok(()) };
-        let Some(last_id) = lease.last_id else {
+        let Some(seen) = lease.seen else {
             let newest = self.portal.newest_lead().await?.map_or(0, LeadId::get);
             self.store.swept(self.portal.name(), newest).await?;
             tracing::info!(event = "sweep.started", portal = %self.portal.name(), after.lead = newest);
             return Ok(());
         };
         self.emitted.retain(|_, at| now.duration_since(*at) < EMIT_AGAIN_AFTER);
-        let mut after = last_id.saturating_sub(self.overlap);
+        let mut after = seen.last_id.saturating_sub(self.overlap).max(seen.first_id);
         for _ in 0..LISTS_A_SCAN {
             let sightings = self.portal.leads_after(after).await?;
             let Some(last) = sightings.last() else { break };

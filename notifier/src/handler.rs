@@ -12,6 +12,7 @@ use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError};
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentCommand, AssignmentKey};
+use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use store::{AssignmentState, Done, Store};
 use uuid::Uuid;
@@ -160,12 +161,10 @@ impl Assign {
             return Err(AssignError::SentElsewhere(sent_at, wait).into());
         }
         let items = self.store.pack(&self.portal, pack).await?;
-        let mut owners = BTreeMap::new();
-        for item in &items {
-            if let Some(lead) = self.reader.read(item.key.lead).await? {
-                owners.insert(lead.id, lead.owner);
-            }
-        }
+        // All at once, so that they are read by one request.
+        let reads = items.iter().map(|item| self.reader.read(item.key.lead));
+        let leads = try_join_all(reads).await?;
+        let owners: BTreeMap<_, _> = leads.into_iter().flatten().map(|lead| (lead.id, lead.owner)).collect();
         let found = recovery::find(key, &items, &owners);
         let done = Done {
             key: key.clone(),

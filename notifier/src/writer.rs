@@ -9,6 +9,7 @@ use bitrix24::metrics::PackKind;
 use bitrix24::notify::{Notice, NoticeResult};
 use bitrix24::{Command, PackSender, Permit, Portal, PortalError};
 use common::clock::Clock;
+use common::failure::chain;
 use common::ids::UserId;
 use common::messages::AssignmentKey;
 use serde_json::Map;
@@ -99,11 +100,8 @@ impl Writer {
         }
         let done: Vec<Done> = results.iter().filter_map(|(done, _)| done.clone()).collect();
         if let Err(error) = self.store.done(&done, now).await {
-            let operation = error.operation;
-            tracing::error!(event = "pack.end_not_stored", portal = %self.portal.name(), error = common::failure::chain(&error));
-            let again =
-                || StoreError { operation, source: "the store did not take the end of the pack".into() };
-            return writes.iter().map(|_| Ok(WriteEnd::Store(again()))).collect();
+            self.end_not_stored(&error);
+            return writes.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect();
         }
         results.into_iter().map(|(_, end)| Ok(end)).collect()
     }
@@ -115,7 +113,7 @@ impl Writer {
             let open = |write: &&Write| open_again(write, false);
             let done: Vec<Done> = writes.iter().map(open).collect();
             if let Err(error) = self.store.done(&done, self.clock.now()).await {
-                tracing::error!(event = "pack.end_not_stored", portal = %self.portal.name(), error = common::failure::chain(&error));
+                self.end_not_stored(&error);
             }
         }
         writes.iter().map(|_| Err(error.clone())).collect()
@@ -172,17 +170,7 @@ impl PackSender<Write, WriteEnd> for Writer {
     async fn send(&self, permit: Permit, pack: Vec<Write>) -> Vec<Result<WriteEnd, PortalError>> {
         let mut claimed = match self.claim(&pack).await {
             Ok(claimed) => claimed,
-            Err(error) => {
-                let mut first = Some(error);
-                let again = || StoreError {
-                    operation: "noting what is about to be sent",
-                    source: "as for the whole pack".into(),
-                };
-                return pack
-                    .iter()
-                    .map(|_| Ok(WriteEnd::Store(first.take().unwrap_or_else(again))))
-                    .collect();
-            }
+            Err(error) => return pack.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect(),
         };
         let ours: Vec<Option<&Write>> =
             pack.iter().map(|write| claimed.remove(&write.key).then_some(write)).collect();
@@ -209,11 +197,17 @@ impl Writer {
     async fn finish_silently(&self, writes: &[&Write]) -> Vec<Result<WriteEnd, PortalError>> {
         let finished = |write: &&Write| Done { finished: Some(ASSIGNED_SILENTLY), ..open_again(write, true) };
         let done: Vec<Done> = writes.iter().map(finished).collect();
-        let mut stored = self.store.done(&done, self.clock.now()).await.err();
-        let end = |_: &&Write| match stored.take() {
-            Some(error) => Ok(WriteEnd::Store(error)),
-            None => Ok(WriteEnd::Finished(ASSIGNED_SILENTLY)),
+        let stored = self.store.done(&done, self.clock.now()).await;
+        let end = |_: &&Write| match &stored {
+            Ok(()) => Ok(WriteEnd::Finished(ASSIGNED_SILENTLY)),
+            Err(error) => Ok(WriteEnd::Store(error.clone())),
         };
         writes.iter().map(end).collect()
+    }
+
+    /// What was sent stays marked as sent; recovery clears it up.
+    fn end_not_stored(&self, error: &StoreError) {
+        let portal = self.portal.name();
+        tracing::error!(event = "pack.end_not_stored", portal = %portal, error = chain(error));
     }
 }

@@ -10,13 +10,15 @@ mod decisions;
 pub mod postgres;
 mod sweeps;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use common::failure::{Failure, FailureClass};
 
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{Balances, Decide, Decided, Decisions, LedgerEntry, NewDecision, SavedDecision, Verdict};
-pub use sweeps::{SweepLease, Sweeps};
+pub use sweeps::{Seen, SweepLease, Sweeps};
 
 /// Everything that is stored; what a stage needs is one or two of these.
 #[async_trait]
@@ -28,15 +30,16 @@ pub trait Store: Decisions + Assignments + DeadLetters + Sweeps + common::budget
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
-/// The store did not do what was asked. Always transient: the message is tried again.
-#[derive(Debug, thiserror::Error)]
+/// The store did not do what was asked. Always transient: the message is tried again. Cheap to clone: a
+/// pack's failure goes to every message in it.
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}")]
 pub struct StoreError {
     /// What was to be done, such as `saving a decision`.
     pub operation: &'static str,
     /// What the database said.
     #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
+    pub source: Arc<dyn std::error::Error + Send + Sync>,
 }
 
 impl StoreError {
@@ -45,7 +48,7 @@ impl StoreError {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        move |error| Self { operation, source: error.into() }
+        move |error| Self { operation, source: Arc::from(error.into()) }
     }
 }
 

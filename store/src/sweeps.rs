@@ -12,8 +12,17 @@ use crate::StoreError;
 /// The right to scan a portal for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SweepLease {
-    /// The highest lead id seen so far, 0 where there was no lead; none before the first scan.
-    pub last_id: Option<u64>,
+    /// What earlier scans have seen; none before the first one.
+    pub seen: Option<Seen>,
+}
+
+/// How far scans have come, in lead ids; 0 where there was no lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest at the first scan: leads up to it were there before us.
+    pub first_id: u64,
+    /// The highest so far.
+    pub last_id: u64,
 }
 
 /// Scans.
@@ -31,7 +40,8 @@ pub trait Sweeps: Send + Sync + 'static {
         lease: Duration,
     ) -> Result<Option<SweepLease>, StoreError>;
 
-    /// Remembers how far the scan has come; it never goes back.
+    /// Remembers how far the scan has come; it never goes back. The first call also sets where our
+    /// leads begin.
     ///
     /// # Errors
     /// [`StoreError`], transient.

@@ -88,6 +88,9 @@ impl Config {
         for portal in &mut config.portals {
             portal.routing = folder.join(&portal.routing);
         }
+        if let Some(directory) = &mut config.ingest.spool.directory {
+            *directory = folder.join(&directory);
+        }
         config.check()?;
         Ok(config)
     }

@@ -22,7 +22,7 @@ const LEADS: usize = 30;
 const PER_SECOND: f64 = 3.0;
 
 /// The demo gives up when nothing more happens for this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const ROUTING: &str = include_str!("../../../config/routing.example.yaml");
 

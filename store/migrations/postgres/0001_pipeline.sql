@@ -147,6 +147,8 @@ CREATE INDEX dead_letters_by_portal ON dead_letters (portal, class);
 -- How far the scan for lost events has come, and which process does it.
 CREATE TABLE sweeps (
     portal      text PRIMARY KEY,
+    -- The highest lead id at the first scan; leads up to it are not ours.
+    first_id    bigint,
     -- The highest lead id seen; null before the first scan.
     last_id     bigint,
     holder      uuid,

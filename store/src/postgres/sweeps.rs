@@ -9,7 +9,7 @@ use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
 use super::{Postgres, bigint};
-use crate::{StoreError, SweepLease, Sweeps};
+use crate::{Seen, StoreError, SweepLease, Sweeps};
 
 #[async_trait]
 impl Sweeps for Postgres {
@@ -21,11 +21,11 @@ impl Sweeps for Postgres {
         lease: Duration,
     ) -> Result<Option<SweepLease>, StoreError> {
         let until = now + SignedDuration::try_from(lease).unwrap_or(SignedDuration::from_mins(1));
-        let row: Option<(Option<i64>,)> = sqlx::query_as(
+        let row: Option<(Option<i64>, Option<i64>)> = sqlx::query_as(
             "INSERT INTO sweeps (portal, holder, lease_until) VALUES ($1, $2, $4)
              ON CONFLICT (portal) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
              WHERE sweeps.holder = excluded.holder OR sweeps.lease_until IS NULL OR sweeps.lease_until < $3
-             RETURNING last_id",
+             RETURNING first_id, last_id",
         )
         .bind(portal.as_str())
         .bind(holder)
@@ -34,11 +34,15 @@ impl Sweeps for Postgres {
         .fetch_optional(&self.pool)
         .await
         .map_err(StoreError::during("taking the right to scan"))?;
-        Ok(row.map(|(last_id,)| SweepLease { last_id: last_id.and_then(|id| u64::try_from(id).ok()) }))
+        let id = |id: Option<i64>| id.and_then(|id| u64::try_from(id).ok());
+        let seen = |first_id, last_id| Some(Seen { first_id: id(first_id)?, last_id: id(last_id)? });
+        Ok(row.map(|(first_id, last_id)| SweepLease { seen: seen(first_id, last_id) }))
     }
 
     async fn swept(&self, portal: &PortalName, last_id: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sweeps SET last_id = greatest(coalesce(last_id, 0), $2) WHERE portal = $1")
+        sqlx::query("UPDATE sweeps SET first_id = coalesce(first_id, $2), last_id = greatest(coalesce(last_id, 0), $2)
+             WHERE portal = $1",
+        )
             .bind(portal.as_str())
             .bind(bigint(last_id))
             .execute(&self.pool)

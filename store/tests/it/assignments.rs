@@ -1,0 +1,142 @@
+//! Progress in the portal.
+
+use std::collections::BTreeSet;
+
+use common::messages::{AssignmentKey, Epoch};
+use store::postgres::Postgres;
+use store::{AssignmentState, Assignments, Done, PackItem};
+use uuid::Uuid;
+
+use crate::{at, key, portal, store, user};
+
+fn item(number: u64, position: u32) -> PackItem {
+    PackItem { key: key(number), to: user(12), position, sets_owner: true }
+}
+
+fn open(owner_set: bool) -> AssignmentState {
+    AssignmentState::Open { owner_set }
+}
+
+fn finished(outcome: &str) -> AssignmentState {
+    AssignmentState::Finished(outcome.to_owned())
+}
+
+fn done(number: u64, owner_set: bool, finished: Option<&'static str>) -> Done {
+    Done { key: key(number), to: user(12), owner_set, notification: None, finished }
+}
+
+async fn state(store: &Postgres, number: u64) -> AssignmentState {
+    store.assignment(&key(number)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_packs_at_once_each_assignment_goes_into_one() {
+    let store = store().await;
+    let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
+    // Against each other's order, and overlapping.
+    let forth: Vec<_> = (1..=30).zip(0..).map(|(number, position)| item(number, position)).collect();
+    let back: Vec<_> = (11..=40).rev().zip(0..).map(|(number, position)| item(number, position)).collect();
+    let (first, second) =
+        tokio::join!(store.about_to_send(one, &forth, at(0)), store.about_to_send(other, &back, at(0)));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.len() + second.len(), 40);
+    let claimed: BTreeSet<_> = first.iter().chain(&second).cloned().collect();
+    assert_eq!(claimed, (1..=40).map(key).collect());
+    for (pack, keys) in [(one, first), (other, second)] {
+        for key in keys {
+            let sent = AssignmentState::Sent { pack, sent_at: at(0) };
+            assert_eq!(store.assignment(&key).await.unwrap(), sent, "{key}");
+        }
+    }
+    assert!(store.about_to_send(Uuid::now_v7(), &forth, at(1)).await.unwrap().is_empty());
+    assert!(store.about_to_send(Uuid::now_v7(), &[], at(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_pack_did_not_finish_can_be_sent_again_and_what_is_finished_stays_so() {
+    let store = store().await;
+    assert_eq!(state(&store, 1).await, open(false));
+    let items = [1, 2, 3].map(|number| item(number, 0));
+    assert_eq!(store.about_to_send(Uuid::now_v7(), &items, at(0)).await.unwrap().len(), 3);
+    let results = [done(1, false, None), done(2, true, None), done(3, true, Some("assigned"))];
+    store.done(&results, at(1)).await.unwrap();
+    assert_eq!(state(&store, 1).await, open(false));
+    assert_eq!(state(&store, 2).await, open(true));
+    assert_eq!(state(&store, 3).await, finished("assigned"));
+
+    // A late word of another process changes neither the outcome nor that the owner is set.
+    store
+        .done(&[done(3, false, None), done(3, true, Some("vanished")), done(2, false, None)], at(2))
+        .await
+        .unwrap();
+    assert_eq!(state(&store, 3).await, finished("assigned"));
+    assert_eq!(state(&store, 2).await, open(true));
+
+    let pack = Uuid::now_v7();
+    assert_eq!(store.about_to_send(pack, &items, at(3)).await.unwrap(), [key(1), key(2)]);
+    assert_eq!(state(&store, 1).await, AssignmentState::Sent { pack, sent_at: at(3) });
+    assert_eq!(state(&store, 3).await, finished("assigned"));
+
+    // It needed nothing from us: finished without ever having been sent.
+    store.done(&[done(4, false, Some("taken"))], at(4)).await.unwrap();
+    assert_eq!(state(&store, 4).await, finished("taken"));
+    let outcomes = store.outcomes(&portal("acme")).await.unwrap();
+    let text = |outcome: &str| Some(outcome.to_owned());
+    assert_eq!(
+        outcomes,
+        [(key(1), None), (key(2), None), (key(3), text("assigned")), (key(4), text("taken"))]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_pack_is_recovered_by_one_process_and_only_while_it_is_the_latest() {
+    let store = store().await;
+    let (lost, unknown) = (Uuid::now_v7(), Uuid::now_v7());
+    store.about_to_send(lost, &[item(1, 0), item(2, 1)], at(0)).await.unwrap();
+    let recover = |pack, result: Done| {
+        let store = &store;
+        async move { store.recovered(pack, &result, at(9)).await.unwrap() }
+    };
+    assert!(!recover(unknown, done(1, true, Some("assigned"))).await);
+    assert_eq!(state(&store, 1).await, AssignmentState::Sent { pack: lost, sent_at: at(0) });
+    let both = tokio::join!(
+        recover(lost, done(1, true, Some("assigned"))),
+        recover(lost, done(1, true, Some("assigned"))),
+    );
+    assert!(both.0 != both.1, "{both:?}");
+    assert_eq!(state(&store, 1).await, finished("assigned"));
+    assert!(!recover(lost, done(1, false, None)).await);
+    assert_eq!(state(&store, 1).await, finished("assigned"));
+
+    // The pack did not arrive: open, sent again, and nobody may judge it by the first pack any more.
+    assert!(recover(lost, done(2, false, None)).await);
+    assert!(!recover(lost, done(2, false, None)).await);
+    let again = Uuid::now_v7();
+    assert_eq!(store.about_to_send(again, &[item(2, 0)], at(10)).await.unwrap(), [key(2)]);
+    assert!(!recover(lost, done(2, false, None)).await);
+    assert_eq!(state(&store, 2).await, AssignmentState::Sent { pack: again, sent_at: at(10) });
+}
+
+#[tokio::test]
+async fn a_pack_is_found_again_with_its_positions_and_what_it_was_to_do() {
+    let store = store().await;
+    let pack = Uuid::now_v7();
+    let second_giving = AssignmentKey { epoch: Epoch(2), ..key(7) };
+    let items = [
+        PackItem { key: key(9), to: user(12), position: 0, sets_owner: true },
+        PackItem { key: second_giving, to: user(13), position: 1, sets_owner: false },
+        PackItem { key: key(7), to: user(11), position: 2, sets_owner: true },
+    ];
+    assert_eq!(store.about_to_send(pack, &items, at(0)).await.unwrap().len(), 3);
+    assert_eq!(store.pack(&portal("acme"), pack).await.unwrap(), items);
+    assert!(store.pack(&portal("beta"), pack).await.unwrap().is_empty());
+    assert!(store.pack(&portal("acme"), Uuid::now_v7()).await.unwrap().is_empty());
+
+    // What is sent again belongs to the newer pack.
+    store.done(&[done(9, true, None)], at(1)).await.unwrap();
+    let newer = Uuid::now_v7();
+    let notice_only = PackItem { sets_owner: false, ..item(9, 0) };
+    store.about_to_send(newer, std::slice::from_ref(&notice_only), at(2)).await.unwrap();
+    assert_eq!(store.pack(&portal("acme"), newer).await.unwrap(), [notice_only]);
+    assert_eq!(store.pack(&portal("acme"), pack).await.unwrap(), items[1..]);
+}

@@ -1,0 +1,208 @@
+//! Decisions and the ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use common::ids::UserId;
+use common::messages::{AssignmentKey, Epoch};
+use jiff::Timestamp;
+use serde_json::json;
+use store::postgres::Postgres;
+use store::{
+    Assignments, Balances, Decided, Decisions, Done, LedgerEntry, NewDecision, SavedDecision, Verdict,
+};
+use tokio::task::JoinSet;
+
+use crate::{at, key, lead, portal, store, user};
+
+/// One turn in the tests' ledgers.
+const TURN: i64 = 4;
+
+fn decision(verdict: Verdict) -> NewDecision {
+    NewDecision {
+        verdict,
+        from: Some(user(7)),
+        queue: Some("main".to_owned()),
+        rule: Some("Large".to_owned()),
+        reason: "petrov's turn".to_owned(),
+        explanation: json!({ "format": 1, "candidates": ["ivanov", "petrov"] }),
+        routing_version: 3,
+        entries: Vec::new(),
+        first_seen: at(0),
+        decided_at: at(1),
+    }
+}
+
+fn assign(to: UserId) -> Verdict {
+    Verdict::Assign { to, person: format!("person-{}", to.get()) }
+}
+
+fn hold(until: Timestamp) -> Verdict {
+    Verdict::Hold { look_again_at: until }
+}
+
+fn entry(user: UserId, delta: i64) -> LedgerEntry {
+    LedgerEntry { ledger: "main".to_owned(), user, delta }
+}
+
+/// Decides anew; the decision must not be there.
+async fn decide(store: &Postgres, key: &AssignmentKey, new: NewDecision) -> SavedDecision {
+    match store.decide(key, Box::new(|_| new)).await.unwrap() {
+        Decided::Now(saved) => saved,
+        Decided::Before(before) => panic!("{key} had been decided: {before:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_lead_is_decided_once_and_kept_as_it_was_decided() {
+    let store = store().await;
+    let new = NewDecision {
+        entries: vec![entry(user(11), TURN), entry(user(12), -TURN)],
+        ..decision(assign(user(12)))
+    };
+    let saved = decide(&store, &key(42), new).await;
+    assert_eq!(store.decision(&key(42)).await.unwrap(), Some(saved.clone()));
+    let balances = store.balances(&portal("acme")).await.unwrap();
+    assert_eq!(balances, Balances::from([("main".into(), [(user(11), TURN), (user(12), -TURN)].into())]));
+
+    let again = store.decide(&key(42), Box::new(|_| unreachable!("it is decided"))).await.unwrap();
+    assert_eq!(again, Decided::Before(saved.clone()));
+    assert_eq!(store.balances(&portal("acme")).await.unwrap(), balances);
+
+    store.published(&key(42), at(2)).await.unwrap();
+    assert_eq!(store.decision(&key(42)).await.unwrap(), Some(SavedDecision { published: true, ..saved }));
+    assert_eq!(store.balances(&portal("beta")).await.unwrap(), Balances::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_decisions_at_once_give_four_people_ten_turns_each() {
+    let store = Arc::new(store().await);
+    let people = [11, 12, 13, 14].map(user);
+    let mut decisions = JoinSet::new();
+    for number in 1..=40 {
+        let store = Arc::clone(&store);
+        decisions.spawn(async move {
+            let give_to_the_largest_credit = move |balances: &Balances| {
+                let credits = balances.get("main").cloned().unwrap_or_default();
+                let credit = |user: &UserId| credits.get(user).copied().unwrap_or_default();
+                let chosen = people.into_iter().max_by_key(|user| (credit(user), *user)).unwrap();
+                let mut entries = people.map(|user| entry(user, TURN / 4)).to_vec();
+                entries.push(entry(chosen, -TURN));
+                NewDecision { entries, ..decision(assign(chosen)) }
+            };
+            store.decide(&key(number), Box::new(give_to_the_largest_credit)).await.unwrap()
+        });
+    }
+    let mut turns = BTreeMap::<UserId, u32>::new();
+    for decided in decisions.join_all().await {
+        let Decided::Now(SavedDecision { verdict: Verdict::Assign { to, .. }, .. }) = decided else {
+            panic!("not assigned: {decided:?}");
+        };
+        *turns.entry(to).or_default() += 1;
+    }
+    assert_eq!(turns, people.map(|user| (user, 10)).into());
+    assert_eq!(
+        store.balances(&portal("acme")).await.unwrap(),
+        Balances::from([("main".into(), people.map(|user| (user, 0)).into())])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_decisions_of_one_lead_at_once_one_is_made() {
+    let store = store().await;
+    let charged = |to: u64| NewDecision {
+        entries: vec![entry(user(11), TURN), entry(user(to), -TURN)],
+        ..decision(assign(user(to)))
+    };
+    let key = key(42);
+    let (one, other) = tokio::join!(
+        store.decide(&key, Box::new(|_| charged(12))),
+        store.decide(&key, Box::new(|_| charged(13))),
+    );
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let ((Decided::Now(made), Decided::Before(found)) | (Decided::Before(found), Decided::Now(made))) =
+        (&one, &other)
+    else {
+        panic!("not one of each: {one:?} {other:?}");
+    };
+    assert_eq!(made, found);
+    let credits: Vec<i64> =
+        store.balances(&portal("acme")).await.unwrap()["main"].values().copied().collect();
+    assert_eq!(credits, [TURN, -TURN]);
+}
+
+#[tokio::test]
+async fn a_hold_is_decided_again_and_replaced_and_keeps_its_first_sight() {
+    let store = store().await;
+    let held = decide(&store, &key(42), decision(hold(at(60)))).await;
+    assert_eq!(store.decision(&key(42)).await.unwrap(), Some(held));
+
+    let still_held =
+        NewDecision { reason: "still nobody".to_owned(), decided_at: at(60), ..decision(hold(at(120))) };
+    decide(&store, &key(42), still_held).await;
+    let found = store.decision(&key(42)).await.unwrap().unwrap();
+    assert_eq!((found.verdict, found.reason.as_str()), (hold(at(120)), "still nobody"));
+
+    let assigned = NewDecision { first_seen: at(120), decided_at: at(120), ..decision(assign(user(12))) };
+    decide(&store, &key(42), assigned).await;
+    let found = store.decision(&key(42)).await.unwrap().unwrap();
+    assert_eq!((found.verdict, found.first_seen, found.decided_at), (assign(user(12)), at(0), at(120)));
+    assert!(store.due_holds(&portal("acme"), at(1000), at(2000), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_due_hold_goes_to_one_of_two_that_look_at_once_and_its_next_look_is_put_off() {
+    let store = store().await;
+    for number in 1..=20 {
+        let first_seen = at(-i64::try_from(number).unwrap());
+        decide(&store, &key(number), NewDecision { first_seen, ..decision(hold(at(60))) }).await;
+    }
+    decide(&store, &key(21), decision(hold(at(61)))).await;
+    let beta = AssignmentKey { portal: portal("beta"), ..key(22) };
+    decide(&store, &beta, decision(hold(at(60)))).await;
+
+    let acme = portal("acme");
+    let longest_waiting = store.due_holds(&acme, at(60), at(90), 2).await.unwrap();
+    assert_eq!(longest_waiting, [(key(20), at(-20)), (key(19), at(-19))]);
+
+    let look = || store.due_holds(&acme, at(60), at(90), 100);
+    let (one, other) = tokio::join!(look(), look());
+    let found: Vec<_> = one.unwrap().into_iter().chain(other.unwrap()).map(|(key, _)| key.lead).collect();
+    assert_eq!(found.len(), 18);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), (1..=18).map(lead).collect());
+
+    let later = |now| store.due_holds(&acme, at(now), at(1000), 100);
+    assert!(later(60).await.unwrap().is_empty());
+    assert_eq!(later(89).await.unwrap(), [(key(21), at(0))]);
+    assert_eq!(later(90).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn leads_without_any_decision_are_undecided() {
+    let store = store().await;
+    decide(&store, &key(2), decision(Verdict::Skip)).await;
+    decide(&store, &AssignmentKey { epoch: Epoch(2), ..key(3) }, decision(assign(user(12)))).await;
+    decide(&store, &AssignmentKey { portal: portal("beta"), ..key(4) }, decision(Verdict::Skip)).await;
+    let asked: Vec<_> = [5, 4, 3, 2, 1].map(lead).into();
+    assert_eq!(store.undecided(&portal("acme"), &asked).await.unwrap(), [1, 4, 5].map(lead));
+    assert!(store.undecided(&portal("acme"), &[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
+    let store = store().await;
+    let acme = portal("acme");
+    let seen = |seconds, verdict| NewDecision { first_seen: at(seconds), ..decision(verdict) };
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, None));
+    decide(&store, &key(1), seen(1, Verdict::Skip)).await;
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, None));
+    decide(&store, &key(2), seen(20, hold(at(100)))).await;
+    decide(&store, &key(3), seen(10, assign(user(12)))).await;
+    assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
+
+    let done = |finished| Done { key: key(3), to: user(12), owner_set: true, notification: None, finished };
+    store.done(&[done(None)], at(30)).await.unwrap();
+    assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
+    store.done(&[done(Some("assigned"))], at(40)).await.unwrap();
+    assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(20))));
+}
