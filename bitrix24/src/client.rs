@@ -17,6 +17,7 @@ use crate::error::PortalError;
 use crate::limits::{Limiter, Permit};
 use crate::metrics::{PackKind, PortalMetrics, RequestOutcome};
 use crate::transport::Transport;
+use common::telemetry::millis;
 
 /// What a batch brought: one outcome a command, in the order of the commands.
 pub type BatchOutcomes = Vec<Result<Value, PortalError>>;
@@ -91,7 +92,7 @@ impl Portal {
             Ok(envelope) => tracing::debug!(
                 portal = %self.name,
                 method,
-                duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                duration_ms = millis(took),
                 portal_seconds = envelope.time.duration,
                 operating_seconds = envelope.time.operating,
                 "portal.answered"

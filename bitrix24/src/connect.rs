@@ -15,6 +15,20 @@ use crate::transport::{HttpSettings, HttpTransport, InvalidWebhook};
 /// A connection that takes longer than this is not made: the portal's front end answers at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Finds what is wrong with the webhooks' addresses; nothing is opened.
+///
+/// # Errors
+/// One line for each address that cannot be used.
+pub fn check(config: &config::Config) -> Result<(), config::ConfigError> {
+    let settings = |portal: &config::Portal| http(&portal.webhook_url, &config.portal_requests);
+    let wrong = config.portals.iter().filter_map(|portal| {
+        let error = settings(portal).err()?;
+        Some(format!("portal {}: webhook_url: {error}", portal.name))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    if wrong.is_empty() { Ok(()) } else { Err(config::ConfigError(wrong)) }
+}
+
 /// The client of one configured portal, sending no more than the shared budget grants.
 ///
 /// # Errors
@@ -25,14 +39,21 @@ pub fn connect(
     budget: Arc<dyn RequestBudget>,
     metrics: Arc<PortalMetrics>,
 ) -> Result<Arc<Portal>, InvalidWebhook> {
+    let transport = Arc::new(http(&portal.webhook_url, requests)?);
+    let limiter = Arc::new(Limiter::new(portal.name.clone(), portal.limits.into(), Some(budget)));
+    Ok(Arc::new(Portal::new(portal.name.clone(), transport, limiter, metrics)))
+}
+
+fn http(
+    webhook_url: &SecretString,
+    requests: &config::PortalRequests,
+) -> Result<HttpTransport, InvalidWebhook> {
     let settings = HttpSettings {
         timeout: requests.timeout,
         connect_timeout: CONNECT_TIMEOUT.min(requests.timeout),
         allow_http: requests.allow_http,
     };
-    let transport = Arc::new(HttpTransport::new(&portal.webhook_url, settings)?);
-    let limiter = Arc::new(Limiter::new(portal.name.clone(), portal.limits.into(), Some(budget)));
-    Ok(Arc::new(Portal::new(portal.name.clone(), transport, limiter, metrics)))
+    HttpTransport::new(webhook_url, settings)
 }
 
 /// Where people open the portal: the webhook's address without the path, `https://acme.bitrix24.com`.

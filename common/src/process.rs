@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +25,7 @@ use crate::broker::settle::Settler;
 use crate::broker::topology::Topology;
 use crate::broker::worker::Surroundings;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, DEFAULT_YAML};
+use crate::config::{Config, ConfigError, DEFAULT_YAML};
 use crate::failure::chain;
 use crate::lifecycle::{Health, Lifecycle, Stop};
 use crate::metrics::{BrokerMetrics, WorkerMetrics, registry};
@@ -37,7 +37,7 @@ const NOT_READY: u8 = 69;
 const SECOND_SIGNAL: i32 = 130;
 
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Arguments {
     /// The configuration file (YAML); all keys are listed by `config-defaults`.
     #[arg(long, value_name = "FILE", global = true)]
@@ -122,6 +122,21 @@ impl Context {
         })
     }
 
+    /// Waits for something that a start needs, such as the database, but not beyond the wish to stop.
+    ///
+    /// # Errors
+    /// What the wait failed with, and [`Interrupted`] when the process shall stop.
+    pub async fn unless_stopped<T, E>(&self, wait: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let stop = self.lifecycle.stop();
+        tokio::select! {
+            () = stop.requested() => Err(Interrupted.into()),
+            result = wait => Ok(result?),
+        }
+    }
+
     /// Runs until told to stop, then stops in order.
     ///
     /// # Errors
@@ -137,12 +152,18 @@ impl Context {
     }
 }
 
-/// A stage's `main`: everything around `run`.
-pub fn main<F>(stage: &'static str, run: impl FnOnce(Context) -> F) -> ExitCode
+/// A stage's `main`: everything around `run`. `check` finds what is wrong with the files and addresses
+/// that a configuration names, without opening anything.
+pub fn main<F>(
+    stage: &'static str,
+    check: impl FnOnce(&Config) -> Result<(), ConfigError>,
+    run: impl FnOnce(Context) -> F,
+) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let arguments = match Arguments::try_parse() {
+    let parsed = Arguments::command().name(stage).try_get_matches();
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(help) => {
             let code =
@@ -162,24 +183,32 @@ where
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
+    if matches!(arguments.command, Some(Command::Healthcheck)) {
+        return match admin::check(config.admin.listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(stage, &format!("{error:#}"));
+                ExitCode::from(NOT_READY)
+            }
+        };
+    }
+    let none =
+        || ConfigError(vec!["portals: there is none; `config-defaults` shows how to write one".to_owned()]);
+    let usable = if config.portals.is_empty() { Err(none()) } else { check(&config) };
+    if let Err(error) = usable {
+        complain(stage, &error.to_string());
+        return ExitCode::from(WRONG_CONFIGURATION);
+    }
     match arguments.command {
         Some(Command::CheckConfig) => {
             say(&format!("{stage}: the configuration is in order, {} portal(s)\n", config.portals.len()));
             return ExitCode::SUCCESS;
         }
-        Some(Command::Healthcheck) => {
-            return match admin::check(config.admin.listen) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    complain(stage, &format!("{error:#}"));
-                    ExitCode::from(NOT_READY)
-                }
-            };
-        }
-        Some(Command::ConfigDefaults) | None => {}
+        Some(Command::ConfigDefaults | Command::Healthcheck) | None => {}
     }
     match serve(stage, config, run) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => ExitCode::SUCCESS,
         Err(error) => {
             complain(stage, &format!("{error:#}"));
             if error.is::<WrongSetup>() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::FAILURE }
@@ -187,7 +216,12 @@ where
     }
 }
 
-/// A setting that only shows as wrong when it is used, such as a routing file with a mistake.
+/// The process was told to stop before it had started.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped before it had started")]
+pub struct Interrupted;
+
+/// A setting that only shows as wrong when it is used, such as an unknown log filter.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct WrongSetup(pub String);
@@ -206,7 +240,9 @@ where
         TcpListener::bind(listen).await.with_context(|| format!("admin.listen: cannot open {listen}"))?;
     let context = Context::start(stage, config, admin, stop)?;
     let result = run(context).await;
-    if let Err(error) = &result {
+    if let Err(error) = &result
+        && !error.is::<Interrupted>()
+    {
         tracing::error!(event = "process.failed", stage, error = chain(error.as_ref()));
     }
     result

@@ -23,6 +23,12 @@ pub fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging was started before: {error}"))
 }
 
+/// A wait or a duration for a field of a log line, in whole milliseconds.
+#[must_use]
+pub fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A `traceparent` header of the W3C Trace Context that begins a new trace.
 #[must_use]
 pub fn new_traceparent() -> String {

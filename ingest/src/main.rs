@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::process::main("ingest", ingest::run)
+    common::process::main("ingest", bitrix24::connect::check, ingest::run)
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::process::main("notifier", notifier::run)
+    common::process::main("notifier", bitrix24::connect::check, notifier::run)
 }

@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use bitrix24::{LeadReader, PortalMetrics};
 use common::broker::settle::Settler;
 use common::broker::worker::Worker;
+use common::config::{Config, ConfigError};
 use common::failure::chain;
 use common::process::{Context, WrongSetup};
 use store::Store;
@@ -29,13 +30,26 @@ use crate::gauges::Gauges;
 use crate::handler::Decide;
 use crate::metrics::RouterMetrics;
 
+/// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
+///
+/// # Errors
+/// Everything that is wrong, a line each.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    bitrix24::connect::check(config)?;
+    let wrong = config.portals.iter().filter_map(|portal| {
+        let errors = routing::load(&portal.routing).err()?;
+        Some(format!("portal {}: the routing file cannot be used\n{errors}", portal.name))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    if wrong.is_empty() { Ok(()) } else { Err(ConfigError(wrong)) }
+}
+
 /// Runs the stage until told to stop.
 ///
 /// # Errors
 /// When it cannot start, a task died, or the grace was over.
 pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let config = Arc::clone(&context.config);
-    // Before anything is open: a mistake in a routing file must be seen at once.
     let mut routings = Vec::new();
     for portal in &config.portals {
         let routing = routing::load(&portal.routing).map_err(|error| {
@@ -45,7 +59,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     }
     let postgres = Postgres::prepare(&config.database.url, config.database.connections)
         .map_err(|error| WrongSetup(chain(&error)))?;
-    postgres.migrate().await?;
+    context.unless_stopped(postgres.migrate()).await?;
     let store: Arc<dyn Store> = Arc::new(postgres.clone());
     let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
     let names: Vec<_> = config.portals.iter().map(|portal| portal.name.clone()).collect();

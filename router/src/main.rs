@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    common::process::main("router", router::run)
+    common::process::main("router", router::check, router::run)
 }

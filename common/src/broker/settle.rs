@@ -19,6 +19,7 @@ use super::topology::Topology;
 use super::{Broker, Delivery, Headers, Message, StaleDelivery};
 use crate::failure::{Failure, FailureClass, chain};
 use crate::retry::{Attempt, RetryPolicy};
+use crate::telemetry::millis;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +120,7 @@ impl Settler {
                     queue = delivery.queue,
                     id = copy.id,
                     error = chain(&error),
-                    retry_in_ms = wait.as_millis(),
+                    retry_in_ms = millis(wait),
                 );
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(longest);

@@ -22,6 +22,7 @@ use crate::lifecycle::{Health, Stop};
 use crate::messages::{Envelope, Payload, Unreadable};
 use crate::metrics::WorkerMetrics;
 use crate::retry::{Attempt, RetryPolicy};
+use crate::telemetry::millis;
 
 /// A message that was handled, or that needed no handling: a word for logs and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,7 +246,7 @@ impl Line<'_> {
                     error,
                     settled,
                     acknowledged,
-                    duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                    duration_ms = millis(duration),
                     next_delay_seconds = next_delay,
                 )
             };

@@ -11,10 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::ids::UserId;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::{Store, StoreError};
+use common::telemetry::millis;
 
 /// A query that waits longer than this for a connection fails; its message is tried again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ const CONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duratio
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: PgPool,
+    options: PgConnectOptions,
 }
 
 impl Postgres {
@@ -39,8 +41,8 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.application_name("rota"));
-        Ok(Self { pool })
+            .connect_lazy_with(options.clone().application_name("rota"));
+        Ok(Self { pool, options })
     }
 
     /// Waits for the database and brings its schema up to date; of several processes that start at
@@ -50,13 +52,14 @@ impl Postgres {
     /// When the database refuses us, or a migration fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let (mut wait, longest) = CONNECT_WAITS;
-        while let Err(error) = sqlx::query("SELECT 1").execute(&self.pool).await {
+        // Not through the pool, which tries again by itself and does not say why.
+        while let Err(error) = PgConnection::connect_with(&self.options).await {
             if let sqlx::Error::Database(refused) = &error
                 && !starting(refused.code().as_deref())
             {
                 return Err(StoreError::during("connecting to the database")(error));
             }
-            tracing::warn!(event = "store.unreachable", error = %error, retry_in_ms = wait.as_millis());
+            tracing::warn!(event = "store.unreachable", error = %error, retry_in_ms = millis(wait));
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(longest);
         }

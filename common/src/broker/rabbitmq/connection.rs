@@ -14,6 +14,7 @@ use super::Settings;
 use crate::broker::BrokerStatus;
 use crate::broker::topology::{QueueEntry, Topology};
 use crate::metrics::BrokerMetrics;
+use crate::telemetry::millis;
 
 /// A handshake slower than this is given up; a broker on the same network needs milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,7 +104,7 @@ impl Link {
                 Err(error) => {
                     tracing::warn!(
                         event = "broker.unreachable", role = self.role, error = %error,
-                        retry_in_ms = wait.as_millis(),
+                        retry_in_ms = millis(wait),
                     );
                     let share = 0.5 + rand::random::<f64>() / 2.0;
                     tokio::time::sleep(wait.mul_f64(share)).await;
