@@ -1,0 +1,7 @@
+//! What can be seen from outside. One test binary: it links once.
+#![expect(clippy::unwrap_used, reason = "what fails in a helper of a test fails the test")]
+#![expect(clippy::float_cmp, reason = "the metrics that are compared count whole things")]
+
+mod common_parts;
+mod pipeline;
+mod services;
