@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::{Config, ConfigError};
+use crate::broker::rabbitmq::Settings;
 
 impl Config {
     /// What no single key can know.
@@ -22,6 +23,10 @@ impl Config {
         wrong(
             !(1..=100).contains(&self.database.connections),
             "database.connections must be 1 to 100".to_owned(),
+        );
+        wrong(
+            !Settings::can_be_read(&self.amqp.url),
+            "amqp.url cannot be read: write amqp://user:password@host:5672/%2f".to_owned(),
         );
         wrong(self.amqp.publish_timeout.is_zero(), "amqp.publish_timeout must not be zero".to_owned());
         wrong(

@@ -169,6 +169,7 @@ portals:
             ("amqp:\n  urll: x\n", "rota.yaml:2:3: unknown field `urll`"),
             ("shutdown:\n  grace: soon\n", "`soon` is not a wait"),
             ("shutdown: { grace: 20s }\n", "shutdown.grace must be longer than portal_requests.timeout"),
+            ("amqp: { url: localhost }\n", "amqp.url cannot be read"),
             ("retry: { delays: [5s, 5s] }\n", "retry.delays must be"),
             ("retry: { delays: [0s, 5s] }\n", "wait of zero"),
             ("router: { in_flight: 0 }\n", "router.in_flight must be 1 to 1000"),

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use lapin::uri::AMQPUri;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot};
 
 use self::connection::Link;
@@ -33,6 +34,14 @@ pub struct Settings {
     pub name: String,
     /// How long to wait for a confirm.
     pub publish_timeout: Duration,
+}
+
+impl Settings {
+    /// Whether a URL can be used at all. The answer never repeats it: it holds a password.
+    #[must_use]
+    pub fn can_be_read(url: &SecretString) -> bool {
+        url.expose_secret().parse::<AMQPUri>().is_ok()
+    }
 }
 
 /// How many publishes may wait for the publisher; more make their callers wait.
