@@ -43,10 +43,12 @@ pub fn run(state: &mut State, params: &Php, now: Timestamp) -> (Reply, f64) {
             Err(error)
         } else {
             let params = brought.resolve(&Php::from_query(query));
-            seconds += methods::cost_seconds(state, &method);
             methods::run(state, &method, &params, now)
         };
         let failed = answer.is_err();
+        if !failed {
+            seconds += methods::cost_seconds(state, &method);
+        }
         brought.add(key, &method, answer, state, now);
         if failed && halt {
             break;
@@ -62,7 +64,8 @@ impl Brought {
                 self.result.push((key.to_owned(), reply.result));
                 self.total.extend(reply.total.map(|total| (key.to_owned(), json!(total))));
                 self.next.extend(reply.next.map(|next| (key.to_owned(), json!(next))));
-                self.time.push((key.to_owned(), crate::rest::time_of(state, Some(method), 0.0, now)));
+                let seconds = methods::cost_seconds(state, method);
+                self.time.push((key.to_owned(), crate::rest::time_of(state, Some(method), seconds, now)));
             }
             Err(error) => {
                 *state.stats.errors.entry(error.code.clone()).or_default() += 1;

@@ -65,21 +65,27 @@ async fn add_leads(Extract(portal): Extract<Arc<Portal>>, Json(new): Json<NewLea
     let all: Vec<Php> = new.leads.into_iter().chain(repeated).collect();
     let Some(per_second) = new.per_second.filter(|rate| *rate > 0.0) else {
         let ids: Vec<u64> = all.iter().map(|fields| add(&portal, fields, new.events)).collect();
-        events::send_outgoing(&portal);
         return Json(json!({ "ids": ids }));
     };
+    // The interval makes up for ticks that came late, so that the rate is kept.
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64((1.0 / per_second).clamp(1e-6, 1e6)));
     tokio::spawn(async move {
         for fields in all {
+            ticks.tick().await;
             add(&portal, &fields, new.events);
-            events::send_outgoing(&portal);
-            tokio::time::sleep(Duration::from_secs_f64(1.0 / per_second)).await;
         }
     });
     Json(json!({ "ids": [] }))
 }
 
-fn add(portal: &Portal, fields: &Php, with_event: bool) -> u64 {
-    leads::add(&mut portal.state(), fields, with_event, Timestamp::now())
+fn add(portal: &Arc<Portal>, fields: &Php, with_event: bool) -> u64 {
+    let (id, outgoing) = {
+        let mut state = portal.state();
+        let id = leads::add(&mut state, fields, with_event, Timestamp::now());
+        (id, std::mem::take(&mut state.outgoing))
+    };
+    events::send(portal, outgoing);
+    id
 }
 
 async fn all_leads(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<Lead>> {
@@ -91,11 +97,16 @@ async fn change_lead(
     Path(id): Path<u64>,
     Json(fields): Json<Php>,
 ) -> StatusCode {
-    let mut state = portal.state();
-    if !state.leads.contains_key(&id) {
-        return StatusCode::NOT_FOUND;
-    }
-    leads::write(&mut state, id, &fields, Timestamp::now());
+    let outgoing = {
+        let mut state = portal.state();
+        if !state.leads.contains_key(&id) {
+            return StatusCode::NOT_FOUND;
+        }
+        leads::write(&mut state, id, &fields, Timestamp::now());
+        leads::updated(&mut state, id);
+        std::mem::take(&mut state.outgoing)
+    };
+    events::send(&portal, outgoing);
     StatusCode::NO_CONTENT
 }
 
@@ -169,6 +180,9 @@ async fn change_settings(
 async fn change_user(Extract(portal): Extract<Arc<Portal>>, Json(fields): Json<Value>) -> StatusCode {
     let id = fields.get("ID").and_then(Value::as_str).and_then(|id| id.parse().ok());
     let Some(id) = id else { return StatusCode::BAD_REQUEST };
-    portal.state().users.insert(id, user(id, &fields));
+    let mut state = portal.state();
+    let mut changed = state.users.remove(&id).unwrap_or_else(|| user(id));
+    changed.extend(fields.as_object().cloned().unwrap_or_default());
+    state.users.insert(id, changed);
     StatusCode::NO_CONTENT
 }

@@ -1,4 +1,4 @@
-//! Events: form-encoded, after the answer, delayed, unordered, sometimes lost, never repeated.
+//! Events: form-encoded, after what caused them, delayed, unordered, sometimes lost, never repeated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::portal::{Portal, Settings};
 
-/// Sends the events of everything that was done since the last call.
-pub fn send_outgoing(portal: &Arc<Portal>) {
-    let outgoing = std::mem::take(&mut portal.state().outgoing);
+/// An event to send and the lead it is about.
+pub type Outgoing = (&'static str, u64);
+
+/// Sends the events of what one request did.
+pub fn send(portal: &Arc<Portal>, outgoing: Vec<Outgoing>) {
+    let copies = portal.state().settings.event_copies;
     for (event, lead) in outgoing {
-        let copies = portal.state().settings.event_copies;
         for _ in 0..copies {
             tokio::spawn(deliver(Arc::clone(portal), event, lead));
         }

@@ -9,7 +9,7 @@ use crate::portal::State;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Which method it meets; `*` is any request.
+    /// Which method it meets, in lower case; `*` is any request.
     pub method: String,
     /// What happens.
     pub kind: Kind,
@@ -26,7 +26,7 @@ pub struct Fault {
 
 /// What happens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kind {
     /// An answer of our choice instead of running.
     Answer {
@@ -86,12 +86,17 @@ pub fn command(state: &mut State, method: &str) -> Option<ApiError> {
     }
 }
 
+/// All faults that meet a request count it; the first of them whose turn it is, is played.
 fn take(state: &mut State, meets: impl Fn(&Fault) -> bool) -> Option<Kind> {
-    let fault = state.faults.iter_mut().find(|fault| fault.times != Some(0) && meets(fault))?;
-    fault.seen += 1;
-    if !fault.seen.is_multiple_of(fault.every.max(1)) {
-        return None;
+    state.faults.retain(|fault| fault.times != Some(0));
+    let mut due = None;
+    for fault in state.faults.iter_mut().filter(|fault| meets(fault)) {
+        fault.seen = fault.seen.wrapping_add(1);
+        if fault.seen.is_multiple_of(fault.every.max(1)) && due.is_none() {
+            due = Some(fault);
+        }
     }
+    let fault = due?;
     fault.times = fault.times.map(|times| times - 1);
     let kind = fault.kind.clone();
     *state.stats.faults.entry(kind.name().to_owned()).or_default() += 1;

@@ -8,12 +8,13 @@ use crate::php::Php;
 use crate::portal::{Lead, OwnerChange, State, portal_time};
 
 /// Fields that an update may change beside `UF_*`.
-const WRITABLE: [&str; 25] = [
+const WRITABLE: [&str; 26] = [
     "TITLE",
     "NAME",
     "SECOND_NAME",
     "LAST_NAME",
     "HONORIFIC",
+    "BIRTHDATE",
     "POST",
     "COMPANY_TITLE",
     "COMPANY_ID",
@@ -38,6 +39,25 @@ const WRITABLE: [&str; 25] = [
 
 /// Fields with several values: missing when empty, and in lists only when asked for by name.
 const MULTIPLE: [&str; 5] = ["PHONE", "EMAIL", "WEB", "IM", "LINK"];
+
+/// Fields beside those that are `WRITABLE` by which a list can be filtered.
+const FILTERABLE: [&str; 15] = [
+    "ID",
+    "ASSIGNED_BY_ID",
+    "CREATED_BY_ID",
+    "MODIFY_BY_ID",
+    "MOVED_BY_ID",
+    "STATUS_SEMANTIC_ID",
+    "HAS_PHONE",
+    "HAS_EMAIL",
+    "HAS_IMOL",
+    "IS_RETURN_CUSTOMER",
+    "DATE_CREATE",
+    "DATE_MODIFY",
+    "DATE_CLOSED",
+    "MOVED_TIME",
+    "LAST_ACTIVITY_TIME",
+];
 
 /// Rows of a list.
 const PAGE: usize = 50;
@@ -64,10 +84,14 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
         "ORIGINATOR_ID",
         "ORIGIN_ID",
         "ADDRESS",
+        "ADDRESS_2",
         "ADDRESS_CITY",
+        "ADDRESS_POSTAL_CODE",
         "ADDRESS_REGION",
         "ADDRESS_PROVINCE",
         "ADDRESS_COUNTRY",
+        "ADDRESS_COUNTRY_CODE",
+        "ADDRESS_LOC_ADDR_ID",
         "UTM_SOURCE",
         "UTM_MEDIUM",
         "UTM_CAMPAIGN",
@@ -87,6 +111,8 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
         ("OPENED", "N"),
         ("HAS_PHONE", "N"),
         ("HAS_EMAIL", "N"),
+        ("HAS_IMOL", "N"),
+        ("IS_RETURN_CUSTOMER", "N"),
         ("BIRTHDATE", ""),
         ("DATE_CLOSED", ""),
         ("ASSIGNED_BY_ID", &owner),
@@ -96,11 +122,15 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
         ("DATE_CREATE", &created),
         ("DATE_MODIFY", &created),
         ("MOVED_TIME", &created),
+        ("LAST_ACTIVITY_BY", &owner),
+        ("LAST_ACTIVITY_TIME", &created),
     ] {
         lead.insert(name.to_owned(), json!(value));
     }
     state.leads.insert(id, Lead { fields: lead, history: Vec::new() });
     write(state, id, fields, now);
+    // The first owner is no change of the owner.
+    state.leads.entry(id).and_modify(|lead| lead.history.clear());
     if with_event {
         state.outgoing.push(("ONCRMLEADADD", id));
     }
@@ -148,6 +178,14 @@ pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
         }
     }
     lead.fields.insert("DATE_MODIFY".to_owned(), json!(portal_time(now)));
+}
+
+/// Notes the event of a change; several changes of a lead in one request make one event.
+pub fn updated(state: &mut State, id: u64) {
+    let event = ("ONCRMLEADUPDATE", id);
+    if state.settings.update_events && !state.outgoing.contains(&event) {
+        state.outgoing.push(event);
+    }
 }
 
 fn write_multiple(lead: &mut Lead, name: &str, value: &Php) {
@@ -198,9 +236,7 @@ pub fn update(state: &mut State, params: &Php, now: Timestamp) -> Answer {
             return Err(ApiError::nameless("Parameter 'fields' must be array."));
         }
     }
-    if state.settings.update_events {
-        state.outgoing.push(("ONCRMLEADUPDATE", id));
-    }
+    updated(state, id);
     Ok(Reply::of(json!(true)))
 }
 
@@ -245,16 +281,16 @@ pub fn list(state: &State, params: &Php) -> Reply {
         .iter()
         .filter_map(|(_, name)| name.text())
         .collect();
+    page(params, &rows, |lead| Value::Object(selected(&lead.fields, &select)))
+}
+
+/// The page of a list that starts at the parameter `start`; a negative one counts nothing.
+pub fn page<T>(params: &Php, rows: &[T], shown: impl Fn(&T) -> Value) -> Reply {
     let start = params.get("start").map(Php::int).unwrap_or_default();
     let from = usize::try_from(start).unwrap_or_default() / PAGE * PAGE;
-    let page: Vec<Value> = rows
-        .iter()
-        .skip(from)
-        .take(PAGE)
-        .map(|lead| Value::Object(selected(&lead.fields, &select)))
-        .collect();
+    let page = rows.iter().skip(from).take(PAGE).map(shown).collect();
     let counted = start >= 0;
-    let next = (counted && from + PAGE < rows.len()).then_some(from + PAGE);
+    let next = (counted && from.saturating_add(PAGE) < rows.len()).then_some(from + PAGE);
     Reply { result: Value::Array(page), total: Some(if counted { rows.len() } else { 0 }), next }
 }
 
@@ -293,16 +329,28 @@ impl<'a> Condition<'a> {
         const PREFIXES: [&str; 11] = ["!=", ">=", "<=", "!@", "!%", ">", "<", "@", "!", "%", "="];
         let prefix = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix)).unwrap_or("");
         let field = &name[prefix.len()..];
-        let known = ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "DATE_CREATE", "DATE_MODIFY"]
-            .contains(&field)
+        let known = FILTERABLE.contains(&field)
             || WRITABLE.contains(&field)
             || field.starts_with("UF_")
-            || field.starts_with("UTM_");
+            || field.starts_with("UTM_")
+            || field.starts_with("ADDRESS");
         known.then_some(Self { prefix, field, value })
     }
 
     fn holds(&self, lead: &Lead) -> bool {
-        let own = lead.fields.get(self.field).and_then(Value::as_str).unwrap_or_default();
+        match lead.fields.get(self.field) {
+            Some(Value::Array(values)) => values.iter().any(|value| {
+                let value = value.get("VALUE").unwrap_or(value);
+                self.holds_for(value.as_str().unwrap_or_default())
+            }),
+            Some(Value::String(own)) => self.holds_for(own),
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {
+                self.holds_for("")
+            }
+        }
+    }
+
+    fn holds_for(&self, own: &str) -> bool {
         let text = self.value.text().unwrap_or_default();
         let any = || match self.value {
             Php::Array(entries) => entries.iter().any(|(_, value)| value.text().as_deref() == Some(own)),

@@ -169,7 +169,7 @@ fn users(state: &State, params: &Php) -> Reply {
         ids.as_ref().is_none_or(|ids| ids.iter().any(|wanted| wanted == id))
             && active.is_none_or(|active| user.get("ACTIVE") == Some(&json!(active)))
     };
-    let found: Vec<Value> = state.users.values().filter(matches).cloned().map(Value::Object).collect();
-    let total = (!found.is_empty()).then_some(found.len());
-    Reply { result: Value::Array(found.into_iter().take(50).collect()), total, next: None }
+    let found: Vec<_> = state.users.values().filter(matches).collect();
+    let reply = leads::page(params, &found, |user| Value::Object((*user).clone()));
+    Reply { total: reply.total.filter(|_| !found.is_empty()), ..reply }
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::events::Outgoing;
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
 
@@ -155,8 +156,8 @@ pub struct State {
     pub faults: Vec<Fault>,
     /// What was seen.
     pub stats: Stats,
-    /// Leads that were added or changed and whose events are to be sent.
-    pub outgoing: Vec<(&'static str, u64)>,
+    /// Events of the request that runs.
+    pub outgoing: Vec<Outgoing>,
 }
 
 /// One portal.
@@ -173,7 +174,7 @@ impl Portal {
     /// An empty portal with the employees 1 (the administrator) and 11 to 20.
     #[must_use]
     pub fn new(settings: Settings, address: SocketAddr) -> Self {
-        let users = std::iter::once(1).chain(11..=20).map(|id| (id, user(id, &json!({}))));
+        let users = std::iter::once(1).chain(11..=20).map(|id| (id, user(id)));
         let state = State {
             bucket: Bucket::default(),
             settings,
@@ -200,16 +201,15 @@ impl Portal {
     }
 }
 
-/// An employee with the fields given over the usual ones.
+/// An employee with the usual fields.
 #[must_use]
-pub fn user(id: u64, fields: &Value) -> Map<String, Value> {
+pub fn user(id: u64) -> Map<String, Value> {
     let mut user = Map::new();
     user.insert("ID".to_owned(), json!(id.to_string()));
     user.insert("ACTIVE".to_owned(), json!(true));
     user.insert("NAME".to_owned(), json!(format!("Employee {id}")));
     user.insert("TIME_ZONE".to_owned(), json!(""));
     user.insert("USER_TYPE".to_owned(), json!("employee"));
-    user.extend(fields.as_object().cloned().unwrap_or_default());
     user
 }
 

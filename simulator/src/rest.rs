@@ -1,7 +1,7 @@
 //! The REST API over HTTP: `/rest/{user}/{secret}/{method}`.
 //!
 //! In the portal's order: the front end's counter of requests, the method's existence, the secret,
-//! then the method. Events of what was done are sent after the answer.
+//! then the method. What a request does, it does even if the caller hangs up meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use axum::extract::{Path, RawQuery, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -38,6 +39,12 @@ async fn call(
 ) -> Response {
     let method = method.strip_suffix(".json").unwrap_or(&method).to_ascii_lowercase();
     let params = Php::from_query(&query.unwrap_or_default()).merged(&parameters(&headers, &body));
+    // A task of its own: the portal goes on with a request whose caller has hung up.
+    let running = tokio::spawn(serve(portal, user, secret, method, params));
+    running.await.unwrap_or_else(|error| answer(500, "text/html", error.to_string()))
+}
+
+async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String, params: Php) -> Response {
     let fault = {
         let mut state = portal.state();
         count(&mut state, &method);
@@ -60,21 +67,22 @@ async fn call(
         Some(Kind::DelayMs(millis)) => tokio::time::sleep(Duration::from_millis(*millis)).await,
         Some(Kind::AnswerLost | Kind::Truncated) | None => {}
     }
-    let (text, status, seconds) = {
+    let (text, status, seconds, outgoing) = {
         let mut state = portal.state();
         let now = Timestamp::now();
-        match run(&mut state, &user, &secret, &method, &params, now) {
+        let (text, status, seconds) = match run(&mut state, &user, &secret, &method, &params, now) {
             Ok((reply, seconds)) => (success(&mut state, &method, reply, seconds, now), 200, seconds),
             Err(error) => {
                 *state.stats.errors.entry(error.code.clone()).or_default() += 1;
                 (to_text(&error.to_json()), error.status, 0.0)
             }
-        }
+        };
+        (text, status, seconds, std::mem::take(&mut state.outgoing))
     };
     if seconds > 0.0 && !portal.state().settings.account_only {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
-    events::send_outgoing(&portal);
+    events::send(&portal, outgoing);
     match fault {
         Some(Kind::AnswerLost) => broken(None),
         Some(Kind::Truncated) => broken(Some(text)),
@@ -142,9 +150,13 @@ pub fn time_of(state: &mut State, method: Option<&str>, seconds: f64, now: Times
     let mut time = json!({
         "start": unix, "finish": unix + seconds, "duration": seconds, "processing": seconds,
         "date_start": portal_time(now), "date_finish": portal_time(now),
-        // PHP prints a whole number without a point.
-        "operating": if spent == 0.0 { json!(0) } else { json!(spent) },
     });
+    // Both are missing where the limit is switched off.
+    if state.settings.operating_limit <= 0.0 {
+        return time;
+    }
+    // PHP prints a whole number without a point.
+    time["operating"] = if spent == 0.0 { json!(0) } else { json!(spent) };
     if let Some(reset_at) = method.and_then(|method| state.operating.reset_at(method)) {
         time["operating_reset_at"] = json!(reset_at);
     }
@@ -166,7 +178,16 @@ fn answer(status: u16, kind: &'static str, text: String) -> Response {
 /// An answer whose connection breaks: at once, or after half of the text.
 fn broken(text: Option<String>) -> Response {
     let half = text.map(|text| Bytes::from(text.into_bytes())).map(|text| text.slice(..text.len() / 2));
-    let parts =
-        half.into_iter().map(Ok).chain(std::iter::once(Err(std::io::Error::other("the connection breaks"))));
-    Response::new(Body::from_stream(futures_util::stream::iter(parts.collect::<Vec<_>>())))
+    let breaks = || std::io::Error::other("the connection breaks");
+    match half {
+        Some(half) => {
+            let end = async move {
+                // Until then the server has only gathered what to send; while it waits, it sends that.
+                tokio::task::yield_now().await;
+                Err(breaks())
+            };
+            Response::new(Body::from_stream(stream::iter([Ok(half)]).chain(stream::once(end))))
+        }
+        None => Response::new(Body::from_stream(stream::iter([Err::<Bytes, _>(breaks())]))),
+    }
 }
