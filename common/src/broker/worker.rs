@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use super::settle::{Settlement, Settler, settlement};
-use super::{Broker, Consumer, Delivery};
+use super::{Broker, Delivery};
 use crate::clock::Clock;
 use crate::failure::{Failure, FailureClass, HandlerError, chain};
 use crate::ids::{LeadId, PortalName};
@@ -114,8 +114,15 @@ impl<H: Handler> Worker<H> {
                 biased;
                 () = stop.requested() => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-                delivery = worker.next(&mut consumer), if tasks.len() < usize::from(worker.in_flight) => delivery,
+                delivery = consumer.next(), if tasks.len() < usize::from(worker.in_flight) => delivery,
             };
+            if worker.blocked.load(Ordering::Relaxed) {
+                tokio::select! {
+                    // The delivery is not settled and comes again.
+                    () = stop.requested() => break,
+                    () = tokio::time::sleep(worker.surroundings.policy.blocked_pause) => {}
+                }
+            }
             let work = Arc::clone(&worker).process(delivery);
             if worker.blocked.load(Ordering::Relaxed) {
                 work.await;
@@ -125,14 +132,6 @@ impl<H: Handler> Worker<H> {
         }
         consumer.stop().await;
         while tasks.join_next().await.is_some() {}
-    }
-
-    /// The next delivery, after the pause if the portal refuses us.
-    async fn next(&self, consumer: &mut Box<dyn Consumer>) -> Delivery {
-        if self.blocked.load(Ordering::Relaxed) {
-            tokio::time::sleep(self.surroundings.policy.blocked_pause).await;
-        }
-        consumer.next().await
     }
 
     async fn process(self: Arc<Self>, delivery: Delivery) {

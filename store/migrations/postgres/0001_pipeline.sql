@@ -91,8 +91,9 @@ CREATE UNLOGGED TABLE budgets (
 --
 -- The portal's counter rises by one with each request and falls by per_second on each whole second of
 -- a clock we do not know. We count our own seconds from the request that found the counter empty,
--- plus a slack for the request's way: so our counter never falls before the portal's. One request is
--- kept in hand.
+-- plus a slack for the request's way: so our counter never falls before the portal's. But the portal's
+-- fall may find less than per_second and be wasted in part, and ours later be whole: so per_second - 1
+-- requests (at least one) are kept in hand.
 CREATE FUNCTION take_request(for_portal text, burst integer, per_second integer) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -118,7 +119,7 @@ BEGIN
     ELSE
         bucket.ticked_at := bucket.ticked_at + ticks * interval '1 second';
     END IF;
-    IF bucket.level + 1 < burst THEN
+    IF bucket.level + least(greatest(per_second, 2), burst) <= burst THEN
         UPDATE budgets SET level = bucket.level + 1, ticked_at = bucket.ticked_at WHERE portal = for_portal;
         RETURN 0;
     END IF;
