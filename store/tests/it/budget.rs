@@ -119,13 +119,13 @@ async fn three_takers_that_never_rest_use_the_burst_and_never_exceed_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_whose_counter_fell_to_zero_just_before_a_flood_is_not_exceeded() {
     let store = Arc::new(store().await);
-    let limits = BucketLimits { burst: 20, per_second: 2 };
+    let limits = BucketLimits { burst: 20, per_second: 5 };
     first_of_empty(&store, limits.burst).await;
     let start = Instant::now();
     // The portal's second has begun by then, ours has not.
     tokio::time::sleep(Duration::from_millis(1050)).await;
     let (grants, _) = flood(&store, limits, 3, start, Duration::from_millis(1900)).await;
-    assert!(grants.len() >= 18, "{grants:?}");
+    assert!(grants.len() >= 14, "{grants:?}");
     for phase in PHASES {
         let highest = highest_level(1, grants.clone(), limits.per_second, phase);
         assert!(highest <= limits.burst, "{highest} with seconds that begin at {phase:?}: {grants:?}");

@@ -1,5 +1,7 @@
 //! The store against a real PostgreSQL. One test binary: it links once.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod assignments;
 mod budget;
 mod decisions;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{DeadLetter, DeadLetters, SweepLease, Sweeps};
+use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps};
 use uuid::Uuid;
 
 use crate::{at, portal, store};
@@ -54,23 +54,24 @@ async fn one_process_scans_until_its_lease_runs_out_and_no_scan_goes_back() {
     let store = store().await;
     let acme = portal("acme");
     let holders = [Uuid::now_v7(), Uuid::now_v7()];
-    let take = |holder, now| store.take_sweep(&acme, holder, at(now), Duration::from_secs(60));
+    let take = |holder, now| store.take_sweep(&acme, holder, at(now), Duration::from_mins(1));
 
     let (one, other) = tokio::join!(take(holders[0], 0), take(holders[1], 0));
     let taken = [one.unwrap(), other.unwrap()];
-    let never_scanned = Some(SweepLease { last_id: None });
+    let never_scanned = Some(SweepLease { seen: None });
     let first = taken.iter().position(|lease| *lease == never_scanned).unwrap();
     assert_eq!(taken[1 - first], None, "only one may scan");
     let (first, second) = (holders[first], holders[1 - first]);
 
-    store.swept(&acme, 0).await.unwrap();
-    assert_eq!(take(first, 30).await.unwrap(), Some(SweepLease { last_id: Some(0) }), "kept until 90");
+    let seen = |last_id| Some(SweepLease { seen: Some(Seen { first_id: 7, last_id }) });
+    store.swept(&acme, 7).await.unwrap();
+    assert_eq!(take(first, 30).await.unwrap(), seen(7), "kept until 90");
     store.swept(&acme, 500).await.unwrap();
     store.swept(&acme, 400).await.unwrap();
     assert_eq!(take(second, 90).await.unwrap(), None);
-    assert_eq!(take(second, 91).await.unwrap(), Some(SweepLease { last_id: Some(500) }));
+    assert_eq!(take(second, 91).await.unwrap(), seen(500));
     assert_eq!(take(first, 92).await.unwrap(), None);
 
-    let beta = store.take_sweep(&portal("beta"), second, at(92), Duration::from_secs(60)).await.unwrap();
+    let beta = store.take_sweep(&portal("beta"), second, at(92), Duration::from_mins(1)).await.unwrap();
     assert_eq!(beta, never_scanned);
 }

@@ -1,0 +1,122 @@
+//! What was ever sent stays readable, and what is sent is what was promised.
+
+use common::failure::{Failure, FailureClass};
+use common::ids::{LeadId, UserId};
+use common::messages::{AssignmentCommand, Envelope, Epoch, EventSource, LeadEvent, Payload, Unreadable};
+use serde_json::{Value, json};
+
+const LEAD_EVENT: &str = include_str!("../messages/lead-event.v1.json");
+const ASSIGNMENT_COMMAND: &str = include_str!("../messages/assignment-command.v1.json");
+
+fn lead_event() -> Envelope<LeadEvent> {
+    Envelope {
+        id: "0198c0de-0000-7000-8000-000000000042".to_owned(),
+        portal: "acme".parse().unwrap(),
+        occurred_at: "2026-11-23T09:00:00.25Z".parse().unwrap(),
+        payload: LeadEvent {
+            lead: LeadId::new(42).unwrap(),
+            source: EventSource::Webhook,
+            ts: Some(1_795_424_400),
+        },
+    }
+}
+
+fn assignment_command() -> Envelope<AssignmentCommand> {
+    Envelope {
+        id: "0198c0de-0000-7000-8000-000000000043".to_owned(),
+        portal: "acme".parse().unwrap(),
+        occurred_at: "2026-11-23T09:00:00Z".parse().unwrap(),
+        payload: AssignmentCommand {
+            lead: LeadId::new(42).unwrap(),
+            epoch: Epoch::FIRST,
+            from: UserId::new(7),
+            to: UserId::new(9).unwrap(),
+            person: "petrov".to_owned(),
+            reason: "rotation «main»: petrov has the largest credit".to_owned(),
+        },
+    }
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The fixture after a change.
+fn changed(fixture: &str, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut value = json(fixture);
+    change(&mut value);
+    value.to_string().into_bytes()
+}
+
+fn read(bytes: &[u8]) -> Result<Envelope<LeadEvent>, Unreadable> {
+    Envelope::from_bytes(bytes)
+}
+
+fn check<P>(fixture: &str, message: &Envelope<P>)
+where
+    P: Payload + PartialEq + std::fmt::Debug,
+{
+    assert_eq!(&Envelope::<P>::from_bytes(fixture.as_bytes()).unwrap(), message);
+    assert_eq!(serde_json::from_slice::<Value>(&message.to_bytes()).unwrap(), json(fixture));
+    let from_the_future = changed(fixture, |value| {
+        value["priority"] = json!("high");
+        value["payload"]["stage"] = json!({ "id": "NEW" });
+    });
+    assert_eq!(&Envelope::<P>::from_bytes(&from_the_future).unwrap(), message);
+}
+
+#[test]
+fn the_fixtures_of_version_1_are_read_and_written_and_unknown_fields_are_ignored() {
+    check(LEAD_EVENT, &lead_event());
+    check(ASSIGNMENT_COMMAND, &assignment_command());
+}
+
+#[test]
+fn what_may_be_absent_may_be_absent() {
+    let without_time = changed(LEAD_EVENT, |value| {
+        value["payload"].as_object_mut().unwrap().remove("ts").unwrap();
+    });
+    let event = read(&without_time).unwrap();
+    assert_eq!(event.payload.ts, None);
+    assert_eq!(event.to_bytes().len(), without_time.len(), "it is not written either");
+    let without_owner = changed(ASSIGNMENT_COMMAND, |value| value["payload"]["from"] = Value::Null);
+    assert_eq!(Envelope::<AssignmentCommand>::from_bytes(&without_owner).unwrap().payload.from, None);
+}
+
+#[test]
+fn what_cannot_be_read_says_why_and_is_poison() {
+    let failure = |bytes: &[u8]| {
+        let failure = read(bytes).unwrap_err();
+        assert_eq!(failure.class(), FailureClass::Poison);
+        failure
+    };
+    let changed = |change: fn(&mut Value)| failure(&changed(LEAD_EVENT, change));
+    let other_type = failure(ASSIGNMENT_COMMAND.as_bytes());
+    assert!(
+        matches!(&other_type, Unreadable::OtherType { found, expected: "lead-event" } if found == "assignment-command"),
+        "{other_type:?}"
+    );
+    // A type or version that is not ours is named even where the rest has another shape.
+    let other_version = changed(|value| {
+        value["version"] = json!(2);
+        value["payload"] = json!("moved");
+    });
+    assert!(
+        matches!(other_version, Unreadable::OtherVersion { kind: "lead-event", found: 2, reads: [1] }),
+        "{other_version:?}"
+    );
+    for malformed in [
+        failure(b""),
+        failure(b"[]"),
+        failure(b"{\"type\":\"lead-event\""),
+        failure(b"\xff\xfe{}"),
+        changed(|value| value["version"] = json!("1")),
+        changed(|value| value["portal"] = json!("Acme Inc.")),
+        changed(|value| value["occurred_at"] = json!("yesterday")),
+        changed(|value| value["payload"]["lead"] = json!(0)),
+        changed(|value| value["payload"]["source"] = json!("rumour")),
+        changed(|value| drop(value.as_object_mut().unwrap().remove("id"))),
+    ] {
+        assert!(matches!(malformed, Unreadable::Malformed(_)), "{malformed:?}");
+    }
+}
