@@ -1,0 +1,176 @@
+//! Bad days: the portal fails, people interfere, events are lost, processes are killed.
+
+use std::time::Duration;
+
+use e2e::harness::Pipeline;
+use serde_json::json;
+
+use crate::common_parts::{
+    SOON, assert_each_once, assert_nothing_left, mixed_leads, plan, start, wait_for_notices,
+};
+
+/// A lost pack is cleared up only when its request cannot be running any more.
+const AFTER_RECOVERY: Duration = Duration::from_secs(170);
+
+async fn assignments(pipeline: &Pipeline, outcome: &str) -> f64 {
+    let label = format!("outcome=\"{outcome}\"");
+    pipeline.metric("notifier", "rota_assignments_total", &[&label]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_portal_that_fails_for_a_while_delays_leads_and_loses_none() {
+    let pipeline = start(&plan()).await;
+    for kind in [
+        json!({ "answer": { "status": 502, "body": "<html>Bad Gateway</html>" } }),
+        json!({ "error": { "status": 503, "code": "QUERY_LIMIT_EXCEEDED", "description": "Too many requests" } }),
+        json!("truncated"),
+        json!("reset_before"),
+    ] {
+        for method in ["crm.lead.get", "crm.lead.list"] {
+            pipeline.portal.add_fault(&json!({ "method": method, "kind": kind, "times": 1 })).await.unwrap();
+        }
+    }
+    pipeline.portal.add_leads(&mixed_leads(30)).await.unwrap();
+    wait_for_notices(&pipeline, 30).await;
+    assert_each_once(&pipeline).await;
+    assert_nothing_left(&pipeline).await;
+    assert!(!pipeline.portal.stats().await.unwrap().faults.is_empty());
+}
+
+#[tokio::test]
+async fn a_portal_that_refuses_everybody_stops_consuming_until_it_is_mended() {
+    let pipeline = start(&plan()).await;
+    let refused = json!({ "error": { "status": 401, "code": "INVALID_CREDENTIALS", "description": "no" } });
+    pipeline.portal.add_fault(&json!({ "method": "*", "kind": refused })).await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(10)).await.unwrap();
+    pipeline
+        .wait_for("the router says that the portal refuses it", SOON, async || {
+            let (status, text) = pipeline.ready("router-1").await?;
+            Ok(status == 503 && text.contains("portal:acme") && text.contains("INVALID_CREDENTIALS"))
+        })
+        .await
+        .unwrap();
+    assert_eq!(pipeline.metric("router", "rota_portal_blocked", &[]).await.unwrap(), 1.0);
+
+    pipeline.portal.clear_faults().await.unwrap();
+    wait_for_notices(&pipeline, 10).await;
+    assert_each_once(&pipeline).await;
+    pipeline.wait_ready().await.unwrap();
+    assert_nothing_left(&pipeline).await;
+}
+
+#[tokio::test]
+async fn a_lead_that_the_portal_refuses_waits_for_a_human_and_holds_nobody_up() {
+    let pipeline = start(&plan()).await;
+    let refused = json!({ "error": { "status": 400, "code": "", "description": "Required field: phone" } });
+    let fault = json!({ "method": "crm.lead.update", "kind": refused, "times": 1 });
+    pipeline.portal.add_fault(&fault).await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(1)).await.unwrap();
+    let dead = ["portal=\"acme\"", "class=\"permanent\""];
+    pipeline
+        .wait_for("there is a dead letter", SOON, async || {
+            Ok(pipeline.metric("router", "rota_dead_letters", &dead).await? == 1.0)
+        })
+        .await
+        .unwrap();
+    assert!(pipeline.log_text("router-1").contains("Required field: phone"), "with the portal's reason");
+    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
+    pipeline
+        .wait_for("the others are assigned", SOON, async || {
+            Ok(assignments(&pipeline, "assigned").await == 5.0)
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_people_do_meanwhile_is_kept() {
+    let mut pipeline = start(&plan()).await;
+    pipeline.stop("notifier-1").unwrap();
+    let new = json!({ "leads": [{ "TITLE": "taken" }, { "TITLE": "deleted" }, { "TITLE": "ours" },
+                                { "TITLE": "converted", "STATUS_ID": "CONVERTED" }] });
+    let leads = pipeline.portal.add_leads(&new).await.unwrap();
+    pipeline
+        .wait_for("all are decided", SOON, async || {
+            Ok(pipeline.metric("router", "rota_decisions_total", &[]).await? == 4.0)
+        })
+        .await
+        .unwrap();
+    pipeline.portal.change_lead(leads[0], &json!({ "ASSIGNED_BY_ID": "20" })).await.unwrap();
+    pipeline.portal.delete_lead(leads[1]).await.unwrap();
+    pipeline.start_again("notifier-1").unwrap();
+    wait_for_notices(&pipeline, 1).await;
+    assert_nothing_left(&pipeline).await;
+
+    assert_eq!(assignments(&pipeline, "kept_by_person").await, 1.0);
+    assert_eq!(assignments(&pipeline, "deleted").await, 1.0);
+    assert_eq!(assignments(&pipeline, "assigned").await, 1.0);
+    let left = pipeline.portal.leads().await.unwrap();
+    assert_eq!(left[0].text("ASSIGNED_BY_ID"), "20");
+    assert!(left[2].history.is_empty(), "a converted lead is left alone: {:?}", left[2].history);
+    assert_eq!(pipeline.metric("router", "rota_decisions_total", &["outcome=\"skip\""]).await.unwrap(), 1.0);
+}
+
+#[tokio::test]
+async fn leads_whose_events_are_all_lost_are_found_and_older_ones_left_alone() {
+    let mut plan = plan();
+    plan.portal = json!({ "event_loss": 1.0 });
+    plan.config = plan.config.replace("every: 0s", "every: 1s");
+    let pipeline = start(&plan).await;
+    pipeline
+        .wait_for("the first scan has noted where our leads begin", SOON, async || {
+            Ok(pipeline.log_text("ingest").contains("sweep.started"))
+        })
+        .await
+        .unwrap();
+    pipeline.portal.add_leads(&mixed_leads(20)).await.unwrap();
+    wait_for_notices(&pipeline, 20).await;
+    assert_each_once(&pipeline).await;
+    assert_eq!(pipeline.metric("ingest", "rota_sweep_found_total", &[]).await.unwrap(), 20.0);
+    assert_nothing_left(&pipeline).await;
+}
+
+#[tokio::test]
+async fn killed_processes_and_lost_answers_lose_no_lead_and_double_at_most_one_notice_a_pack() {
+    const LEADS: usize = 60;
+    let mut plan = plan();
+    plan.portal =
+        json!({ "event_copies": 2, "event_delay_ms": [0, 3000], "cost_ms": { "crm.lead.update": 20 } });
+    let mut pipeline = start(&plan).await;
+    let lost = json!({ "method": "batch", "kind": "answer_lost", "every": 3, "times": 2 });
+    pipeline.portal.add_fault(&lost).await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(LEADS)).await.unwrap();
+    let mut kills = 0;
+    for at in [5, 15, 30] {
+        wait_for_notices(&pipeline, at).await;
+        for stage in ["router-1", "notifier-1"] {
+            pipeline.kill(stage).unwrap();
+            pipeline.start_again(stage).unwrap();
+        }
+        kills += 1;
+        pipeline.wait_ready().await.unwrap();
+    }
+    pipeline
+        .wait_for("all leads are assigned and told", AFTER_RECOVERY, async || {
+            let notices = pipeline.portal.notifications().await?;
+            let told: std::collections::BTreeSet<_> =
+                notices.into_iter().filter_map(|notice| notice.tag).collect();
+            let owned = pipeline.portal.leads().await?;
+            Ok(told.len() == LEADS && owned.iter().all(|lead| lead.history.len() == 1))
+        })
+        .await
+        .unwrap();
+    pipeline
+        .wait_for("nothing is under way any more", AFTER_RECOVERY, async || {
+            Ok(pipeline.metric("router", "rota_oldest_unassigned_lead_age_seconds", &[]).await? == 0.0
+                && crate::common_parts::queued(&pipeline).await?.values().all(|count| *count == 0))
+        })
+        .await
+        .unwrap();
+    let lost = pipeline.portal.stats().await.unwrap().faults.get("answer_lost").copied().unwrap_or_default();
+    let notices = pipeline.portal.notifications().await.unwrap().len();
+    // Four packs can be under way when a notifier is killed.
+    let doubled_at_most = usize::try_from(lost).unwrap() + 4 * kills;
+    assert!((LEADS..=LEADS + doubled_at_most).contains(&notices), "{notices} notices, {lost} answers lost");
+    assert_eq!(pipeline.metric("router", "rota_dead_letters", &[]).await.unwrap(), 0.0);
+}
