@@ -53,7 +53,7 @@ impl Portal {
     /// Waits until one request may be sent, for the methods that end in `_with`.
     ///
     /// # Errors
-    /// Transient when the shared budget cannot be asked.
+    /// Throttled when the shared budget cannot be asked.
     pub async fn permit(&self) -> Result<Permit, PortalError> {
         let permit = self.limiter.acquire().await?;
         self.metrics.waited(&self.name, permit.waited());

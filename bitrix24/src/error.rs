@@ -186,8 +186,9 @@ impl Failure for PortalError {
             | Self::Unreadable { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
-            | Self::Budget { .. }
             | Self::Interrupted => FailureClass::Transient,
+            // Our own store is away; the message is not to blame.
+            Self::Budget { .. } => FailureClass::Throttled,
             Self::BatchSize { .. } => FailureClass::Permanent,
         }
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// What a failure means for the message that met it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureClass {
-    /// We are too fast; wait as long as told. Does not count as an attempt, only age limits it.
+    /// Not now, through no fault of the message: we are too fast for the portal, or our own store is
+    /// away. Wait as long as told. Does not count as an attempt, only age limits it.
     Throttled,
     /// Something of this moment: a timeout, a 5xx, a lost connection, a panic. Counts as an attempt.
     Transient,

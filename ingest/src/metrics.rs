@@ -65,7 +65,8 @@ impl IngestMetrics {
             found: counter(
                 registry,
                 "rota_sweep_found_total",
-                "Leads that the sweep found without any event having come; each is an event the portal lost",
+                "Leads that the sweep found undecided some seconds after their creation: their event was lost, or waits \
+                 behind a backlog",
                 &["portal"],
             )?,
             spool: gauge(registry, "rota_spool_bytes", "Events on disk that wait for the broker", &[])?,

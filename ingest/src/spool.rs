@@ -21,6 +21,8 @@ pub(crate) struct Spool {
     directory: PathBuf,
     max_bytes: u64,
     state: Mutex<State>,
+    /// Held as long as this lives: two processes would drain and delete each other's files.
+    _lock: File,
 }
 
 struct State {
@@ -71,10 +73,9 @@ impl Spool {
             state.bytes += fs::metadata(path)?.len();
         }
         // A folder that cannot be written is found out now, not when the broker is away.
-        let probe = directory.join("probe");
-        File::create(&probe)?.sync_all()?;
-        fs::remove_file(probe)?;
-        Ok(Self { directory: directory.to_owned(), max_bytes, state: Mutex::new(state) })
+        let lock = File::create(directory.join("lock"))?;
+        lock.try_lock().map_err(|_| io::Error::other("another process uses it; give each ingest its own"))?;
+        Ok(Self { directory: directory.to_owned(), max_bytes, state: Mutex::new(state), _lock: lock })
     }
 
     /// How much is in it.
@@ -214,6 +215,15 @@ mod tests {
             spool.remove(&file.path).unwrap();
         }
         assert_eq!((spool.bytes(), ids(&spool).len()), (0, 0));
+    }
+
+    #[test]
+    fn two_processes_cannot_share_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Spool::open(folder.path(), 10_000).unwrap();
+        assert!(Spool::open(folder.path(), 10_000).is_err());
+        drop(first);
+        assert!(Spool::open(folder.path(), 10_000).is_ok());
     }
 
     #[test]

@@ -31,8 +31,9 @@ use crate::outbox::Outbox;
 /// A lead younger than this may have its event still on the way.
 const EVENT_MAY_COME: SignedDuration = SignedDuration::from_secs(15);
 
-/// A lead that was found is not emitted again for this long: its event may wait behind a backlog.
-const EMIT_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// A lead that was found is not emitted again for this long: its event is stored, and may wait behind a
+/// backlog or have become a dead letter.
+const EMIT_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// Lists of 50 leads in one scan; a longer absence is caught up with by the following scans.
 const LISTS_A_SCAN: usize = 20;

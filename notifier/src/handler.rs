@@ -85,9 +85,10 @@ impl Handler for Assign {
         let key = AssignmentKey { portal: self.portal.clone(), lead: command.lead, epoch: command.epoch };
         loop {
             match self.store.assignment(&key).await? {
-                AssignmentState::Finished(_) => return Ok(Outcome("done_before")),
-                AssignmentState::Open { owner_set } => {
-                    return self.work(&key, command, owner_set, received.attempt.first_seen).await;
+                AssignmentState::Finished(_) => return Ok(Outcome::Before("done_before")),
+                AssignmentState::Open { owner_set, notified } => {
+                    let before = Before { owner_set, notified };
+                    return self.work(&key, command, before, received.attempt.first_seen).await;
                 }
                 AssignmentState::Sent { pack, sent_at } => {
                     self.recover(&key, command, pack, sent_at).await?;
@@ -97,31 +98,44 @@ impl Handler for Assign {
     }
 }
 
+/// What earlier tries have done for sure.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    owner_set: bool,
+    notified: bool,
+}
+
 impl Assign {
     async fn work(
         &self,
         key: &AssignmentKey,
         command: &AssignmentCommand,
-        owner_set: bool,
+        before: Before,
         first_seen: Timestamp,
     ) -> Result<Outcome, HandlerError> {
         let lead = self.reader.read(command.lead).await?;
-        let (set_owner, lead) = match (step(lead.as_ref(), command.from, command.to, owner_set), lead) {
+        let (set_owner, lead) = match (step(lead.as_ref(), command.from, command.to, before.owner_set), lead)
+        {
             (Step::SetOwner, Some(lead)) => (true, lead),
             (Step::OnlyNotify, Some(lead)) => (false, lead),
-            (Step::KeptByPerson, _) => return self.finish(key, command, owner_set, KEPT_BY_PERSON).await,
-            (Step::Deleted, _) | (_, None) => return self.finish(key, command, owner_set, DELETED).await,
+            (Step::KeptByPerson, _) => {
+                return self.finish(key, command, before.owner_set, KEPT_BY_PERSON).await;
+            }
+            (Step::Deleted, _) | (_, None) => {
+                return self.finish(key, command, before.owner_set, DELETED).await;
+            }
         };
-        let notice = self.wording.notice(key, command.to, &lead);
-        let write = Write { key: key.clone(), to: command.to, set_owner, notice };
+        let told = before.notified;
+        let notice = if told { None } else { self.wording.notice(key, command.to, &lead) };
+        let write = Write { key: key.clone(), to: command.to, set_owner, notice, told };
         match self.writer.submit(write).await? {
             WriteEnd::Finished(outcome) => {
                 self.metrics.assigned(&self.portal, outcome, self.clock.now().duration_since(first_seen));
-                Ok(Outcome(outcome))
+                Ok(Outcome::Done(outcome))
             }
             WriteEnd::NoLead => {
                 self.metrics.ended(&self.portal, DELETED);
-                Ok(Outcome(DELETED))
+                Ok(Outcome::Done(DELETED))
             }
             WriteEnd::OwnerRefused(error) => Err(AssignError::SetOwner(error).into()),
             WriteEnd::NoticeRefused(error) => Err(AssignError::Notify(error).into()),
@@ -137,11 +151,17 @@ impl Assign {
         owner_set: bool,
         outcome: &'static str,
     ) -> Result<Outcome, HandlerError> {
-        let done =
-            Done { key: key.clone(), to: command.to, owner_set, notification: None, finished: Some(outcome) };
+        let done = Done {
+            key: key.clone(),
+            to: command.to,
+            owner_set,
+            notified: false,
+            notification: None,
+            finished: Some(outcome),
+        };
         self.store.done(&[done], self.clock.now()).await?;
         self.metrics.ended(&self.portal, outcome);
-        Ok(Outcome(outcome))
+        Ok(Outcome::Done(outcome))
     }
 
     /// Clears up a pack whose end nobody wrote down; afterwards the assignment is finished or open.
@@ -170,6 +190,7 @@ impl Assign {
             key: key.clone(),
             to: command.to,
             owner_set: found != Found::Nothing,
+            notified: found == Found::Both,
             notification: None,
             finished: (found == Found::Both).then_some(ASSIGNED),
         };

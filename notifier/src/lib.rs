@@ -13,12 +13,14 @@ mod wording;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bitrix24::pack::{PackLimits, Packer};
 use bitrix24::{LeadReader, PortalMetrics};
 use common::broker::worker::Worker;
 use common::failure::chain;
+use common::lifecycle::{Health, Stop};
 use common::process::{Context, WrongSetup};
 use store::Store;
 use store::postgres::Postgres;
@@ -34,6 +36,9 @@ const ASSIGNMENTS_A_PACK: usize = 25;
 /// Packs under way at once, as for reads: four keep up with two requests a second where an answer
 /// takes up to two seconds.
 const PACKS_IN_FLIGHT: usize = 4;
+
+/// How often the store is asked whether it is there.
+const ASK_STORE_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the stage until told to stop.
 ///
@@ -76,7 +81,23 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             Worker::new(surroundings.clone(), handler, portal.name.clone(), queue, config.notifier.in_flight);
         context.lifecycle.spawn("assignments", worker.run(stop.clone()));
     }
+    let health = context.lifecycle.health();
+    context.lifecycle.spawn("store", watch_store(Arc::clone(&store), health, stop));
     let result = context.run().await.context("running the notifier");
     postgres.close().await;
     result
+}
+
+/// Not ready while the store is away.
+async fn watch_store(store: Arc<dyn Store>, health: Health, stop: Stop) {
+    loop {
+        match store.ping().await {
+            Ok(()) => health.pass("store"),
+            Err(error) => health.fail("store", &chain(&error)),
+        }
+        tokio::select! {
+            () = stop.requested() => return,
+            () = tokio::time::sleep(ASK_STORE_EVERY) => {}
+        }
+    }
 }

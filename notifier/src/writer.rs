@@ -16,6 +16,8 @@ use serde_json::Map;
 use store::{Done, PackItem, Store, StoreError};
 use uuid::Uuid;
 
+use crate::handler::DELETED;
+
 /// One assignment to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
@@ -23,8 +25,10 @@ pub(crate) struct Write {
     pub(crate) to: UserId,
     /// False where the owner is right already.
     pub(crate) set_owner: bool,
-    /// None where people are not told by us.
+    /// None where people are not told by us, or were told before.
     pub(crate) notice: Option<Notice>,
+    /// Whether they were told before.
+    pub(crate) told: bool,
 }
 
 /// How that ended.
@@ -63,11 +67,11 @@ impl Writer {
         Self { portal, store, clock }
     }
 
-    /// Writes down what is about to be sent; answers which of the pack may be.
-    async fn claim(&self, pack: &[Write]) -> Result<BTreeSet<AssignmentKey>, StoreError> {
+    /// Writes down what is about to be sent; answers which of it may be.
+    async fn claim(&self, pack: Uuid, writes: &[Write]) -> Result<BTreeSet<AssignmentKey>, StoreError> {
         let mut keys = BTreeSet::new();
         // Two copies of one command can be in one pack; one of them is enough.
-        let distinct = pack.iter().filter(|write| keys.insert(&write.key));
+        let distinct = writes.iter().filter(|write| keys.insert(&write.key));
         let items: Vec<PackItem> = (0..)
             .zip(distinct)
             .map(|(position, write)| PackItem {
@@ -77,46 +81,75 @@ impl Writer {
                 sets_owner: write.set_owner,
             })
             .collect();
-        let claimed = self.store.about_to_send(Uuid::now_v7(), &items, self.clock.now()).await?;
+        let claimed = self.store.about_to_send(pack, &items, self.clock.now()).await?;
         Ok(claimed.into_iter().collect())
     }
 
-    async fn send_claimed(&self, permit: Permit, writes: Vec<&Write>) -> Vec<Result<WriteEnd, PortalError>> {
+    async fn send_claimed(
+        &self,
+        permit: Permit,
+        pack: Uuid,
+        writes: &[&Write],
+    ) -> Vec<Result<WriteEnd, PortalError>> {
         self.portal.count_pack(PackKind::Write, writes.len());
         let commands: Vec<Command> = writes.iter().flat_map(|write| commands_of(write)).collect();
         let outcomes = match self.portal.batch_with(permit, &commands).await {
             Ok(outcomes) => outcomes,
-            Err(error) => return self.none_ran(&writes, &error).await,
+            Err(error) => return self.none_ran(pack, writes, &error).await,
         };
         let mut outcomes = outcomes.into_iter();
         let now = self.clock.now();
         let mut results = Vec::with_capacity(writes.len());
-        for write in &writes {
-            let owner = write.set_owner.then(|| outcomes.next().unwrap_or(Err(PortalError::Interrupted)));
-            let notice =
-                write.notice.as_ref().map(|_| outcomes.next().unwrap_or(Err(PortalError::Interrupted)));
+        for write in writes {
+            let mut next = || outcomes.next().unwrap_or(Err(PortalError::Interrupted));
+            let owner = write.set_owner.then(&mut next).map(written);
+            let notice = write.notice.as_ref().map(|_| next());
             let notice = notice.map(|notice| notice.map(|result| NoticeResult::of(&result, now)));
-            results.push(judge(write, owner.map(written), notice));
+            results.push(judge(write, owner, notice));
         }
-        let done: Vec<Done> = results.iter().filter_map(|(done, _)| done.clone()).collect();
-        if let Err(error) = self.store.done(&done, now).await {
-            self.end_not_stored(&error);
-            return writes.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect();
-        }
-        results.into_iter().map(|(_, end)| Ok(end)).collect()
+        self.conclude(pack, results).await
     }
 
     /// The request as a whole failed. If it surely did not run, its assignments are open again;
     /// otherwise they stay marked as sent, which is what recovery looks for.
-    async fn none_ran(&self, writes: &[&Write], error: &PortalError) -> Vec<Result<WriteEnd, PortalError>> {
+    async fn none_ran(
+        &self,
+        pack: Uuid,
+        writes: &[&Write],
+        error: &PortalError,
+    ) -> Vec<Result<WriteEnd, PortalError>> {
         if !error.is_ambiguous() {
-            let open = |write: &&Write| open_again(write, false);
-            let done: Vec<Done> = writes.iter().map(open).collect();
-            if let Err(error) = self.store.done(&done, self.clock.now()).await {
-                self.end_not_stored(&error);
-            }
+            let done: Vec<Done> = writes.iter().map(|write| open_again(write)).collect();
+            // If this fails, recovery finds that nothing was done.
+            drop(self.write_down(pack, &done, true).await);
         }
         writes.iter().map(|_| Err(error.clone())).collect()
+    }
+
+    /// Writes down what is known and tells it.
+    async fn conclude(
+        &self,
+        pack: Uuid,
+        results: Vec<(Option<Done>, WriteEnd)>,
+    ) -> Vec<Result<WriteEnd, PortalError>> {
+        let all_known = results.iter().all(|(done, _)| done.is_some());
+        let done: Vec<Done> = results.iter().filter_map(|(done, _)| done.clone()).collect();
+        match self.write_down(pack, &done, all_known).await {
+            Ok(()) => results.into_iter().map(|(_, end)| Ok(end)).collect(),
+            Err(error) => results.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect(),
+        }
+    }
+
+    /// What is not written down stays marked as sent; recovery clears it up.
+    async fn write_down(&self, pack: Uuid, done: &[Done], all_known: bool) -> Result<(), StoreError> {
+        let stored = async {
+            self.store.done(done, self.clock.now()).await?;
+            if all_known { self.store.forget_pack(pack).await } else { Ok(()) }
+        };
+        stored.await.inspect_err(|error| {
+            let portal = self.portal.name();
+            tracing::error!(event = "pack.end_not_stored", portal = %portal, error = chain(error));
+        })
     }
 }
 
@@ -125,39 +158,42 @@ fn commands_of(write: &Write) -> impl Iterator<Item = Command> {
     owner.into_iter().chain(write.notice.as_ref().map(Notice::command))
 }
 
-fn open_again(write: &Write, owner_set: bool) -> Done {
-    Done { key: write.key.clone(), to: write.to, owner_set, notification: None, finished: None }
+fn open_again(write: &Write) -> Done {
+    Done {
+        key: write.key.clone(),
+        to: write.to,
+        owner_set: false,
+        notified: false,
+        notification: None,
+        finished: None,
+    }
 }
 
 /// From the portal's two answers to what is written down and what is told to the handler. Nothing is
-/// written down about an answer that leaves open whether the command ran.
+/// written down about an answer that leaves open whether the command ran. A notice that was taken is
+/// written down whatever became of the owner: it must not be sent twice.
 fn judge(
     write: &Write,
     owner: Option<Result<Written, PortalError>>,
     notice: Option<Result<NoticeResult, PortalError>>,
 ) -> (Option<Done>, WriteEnd) {
-    let finished = |notification, outcome| Done {
-        notification,
-        finished: Some(outcome),
-        ..open_again(write, outcome != crate::handler::DELETED)
+    let notification = match notice {
+        Some(Ok(NoticeResult::Stored(id))) => i64::try_from(id).ok(),
+        Some(Ok(NoticeResult::SwitchedOff | NoticeResult::NotCreated) | Err(_)) | None => None,
     };
+    let known = Done { notified: matches!(notice, Some(Ok(_))), notification, ..open_again(write) };
+    let finished =
+        |outcome| Some(Done { owner_set: outcome != DELETED, finished: Some(outcome), ..known.clone() });
+    let assigned = |outcome| (finished(outcome), WriteEnd::Finished(outcome));
     match (owner, notice) {
         (Some(Err(error)), _) if error.is_ambiguous() => (None, WriteEnd::OwnerRefused(error)),
-        (Some(Err(error)), _) => (Some(open_again(write, false)), WriteEnd::OwnerRefused(error)),
-        (Some(Ok(Written::NoLead)), _) => (Some(finished(None, crate::handler::DELETED)), WriteEnd::NoLead),
+        (Some(Err(error)), _) => (Some(known), WriteEnd::OwnerRefused(error)),
+        (Some(Ok(Written::NoLead)), _) => (finished(DELETED), WriteEnd::NoLead),
         (_, Some(Err(error))) if error.is_ambiguous() => (None, WriteEnd::NoticeRefused(error)),
-        (_, Some(Err(error))) => (Some(open_again(write, true)), WriteEnd::NoticeRefused(error)),
-        (_, None) => (Some(finished(None, ASSIGNED_SILENTLY)), WriteEnd::Finished(ASSIGNED_SILENTLY)),
-        (_, Some(Ok(NoticeResult::Stored(id)))) => {
-            let id = i64::try_from(id).ok();
-            (Some(finished(id, ASSIGNED)), WriteEnd::Finished(ASSIGNED))
-        }
-        (_, Some(Ok(NoticeResult::SwitchedOff))) => {
-            (Some(finished(None, ASSIGNED)), WriteEnd::Finished(ASSIGNED))
-        }
-        (_, Some(Ok(NoticeResult::NotCreated))) => {
-            (Some(finished(None, ASSIGNED_NOT_TOLD)), WriteEnd::Finished(ASSIGNED_NOT_TOLD))
-        }
+        (_, Some(Err(error))) => (Some(Done { owner_set: true, ..known }), WriteEnd::NoticeRefused(error)),
+        (_, Some(Ok(NoticeResult::NotCreated))) => assigned(ASSIGNED_NOT_TOLD),
+        (_, None) if !write.told => assigned(ASSIGNED_SILENTLY),
+        (_, None | Some(Ok(NoticeResult::Stored(_) | NoticeResult::SwitchedOff))) => assigned(ASSIGNED),
     }
 }
 
@@ -167,21 +203,22 @@ impl PackSender<Write, WriteEnd> for Writer {
         self.portal.permit().await
     }
 
-    async fn send(&self, permit: Permit, pack: Vec<Write>) -> Vec<Result<WriteEnd, PortalError>> {
-        let mut claimed = match self.claim(&pack).await {
+    async fn send(&self, permit: Permit, writes: Vec<Write>) -> Vec<Result<WriteEnd, PortalError>> {
+        let pack = Uuid::now_v7();
+        let mut claimed = match self.claim(pack, &writes).await {
             Ok(claimed) => claimed,
-            Err(error) => return pack.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect(),
+            Err(error) => return writes.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect(),
         };
         let ours: Vec<Option<&Write>> =
-            pack.iter().map(|write| claimed.remove(&write.key).then_some(write)).collect();
-        let writes: Vec<&Write> = ours.iter().copied().flatten().collect();
-        let nothing_to_send = writes.iter().all(|write| !write.set_owner && write.notice.is_none());
-        let ends = if writes.is_empty() {
+            writes.iter().map(|write| claimed.remove(&write.key).then_some(write)).collect();
+        let to_send: Vec<&Write> = ours.iter().copied().flatten().collect();
+        let ends = if to_send.is_empty() {
             Vec::new()
-        } else if nothing_to_send {
-            self.finish_silently(&writes).await
+        } else if to_send.iter().all(|write| !write.set_owner && write.notice.is_none()) {
+            // Owners that are right already, and nobody to be told: no request is needed.
+            self.conclude(pack, to_send.iter().map(|write| judge(write, None, None)).collect()).await
         } else {
-            self.send_claimed(permit, writes).await
+            self.send_claimed(permit, pack, &to_send).await
         };
         let mut ends = ends.into_iter();
         let end = |write: Option<&Write>| match write {
@@ -192,22 +229,45 @@ impl PackSender<Write, WriteEnd> for Writer {
     }
 }
 
-impl Writer {
-    /// Owners that are right already, and people who are not told by us: no request is needed.
-    async fn finish_silently(&self, writes: &[&Write]) -> Vec<Result<WriteEnd, PortalError>> {
-        let finished = |write: &&Write| Done { finished: Some(ASSIGNED_SILENTLY), ..open_again(write, true) };
-        let done: Vec<Done> = writes.iter().map(finished).collect();
-        let stored = self.store.done(&done, self.clock.now()).await;
-        let end = |_: &&Write| match &stored {
-            Ok(()) => Ok(WriteEnd::Finished(ASSIGNED_SILENTLY)),
-            Err(error) => Ok(WriteEnd::Store(error.clone())),
-        };
-        writes.iter().map(end).collect()
+#[cfg(test)]
+mod tests {
+    use bitrix24::code::PortalCode;
+    use common::messages::Epoch;
+
+    use super::*;
+
+    fn write(told: bool) -> Write {
+        let lead = common::ids::LeadId::new(42).unwrap();
+        let key = AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST };
+        Write { key, to: UserId::new(9).unwrap(), set_owner: true, notice: None, told }
     }
 
-    /// What was sent stays marked as sent; recovery clears it up.
-    fn end_not_stored(&self, error: &StoreError) {
-        let portal = self.portal.name();
-        tracing::error!(event = "pack.end_not_stored", portal = %portal, error = chain(error));
+    fn refused() -> PortalError {
+        PortalError::Refused {
+            method: "crm.lead.update".to_owned(),
+            status: None,
+            code: PortalCode::OperationTimeLimit,
+            description: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_notice_that_was_taken_is_remembered_when_the_owner_was_refused() {
+        let (done, end) = judge(&write(false), Some(Err(refused())), Some(Ok(NoticeResult::Stored(7))));
+        let done = done.unwrap();
+        assert!(matches!(end, WriteEnd::OwnerRefused(_)));
+        assert_eq!((done.owner_set, done.notified, done.finished), (false, true, None));
+        // The next try sends no notice, and the assignment counts as told.
+        let (done, _) = judge(&write(true), Some(Ok(Written::Done)), None);
+        assert_eq!(done.unwrap().finished, Some(ASSIGNED));
+    }
+
+    #[test]
+    fn what_may_have_run_is_not_written_down() {
+        let lost = || PortalError::Unanswered { method: "x".to_owned() };
+        assert!(judge(&write(false), Some(Err(lost())), None).0.is_none());
+        assert!(judge(&write(false), Some(Ok(Written::Done)), Some(Err(lost()))).0.is_none());
+        let (done, _) = judge(&write(false), Some(Ok(Written::Done)), Some(Err(refused())));
+        assert_eq!(done.map(|done| (done.owner_set, done.finished)), Some((true, None)));
     }
 }

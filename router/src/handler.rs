@@ -79,7 +79,7 @@ impl Handler for Decide {
                     source = received.envelope.payload.source.as_str(),
                 );
                 self.publish(&saved, &received).await?;
-                Ok(Outcome(word(&saved.verdict)))
+                Ok(Outcome::Done(word(&saved.verdict)))
             }
         }
     }
@@ -134,7 +134,7 @@ impl Decide {
         if !before.published {
             self.publish(before, received).await?;
         }
-        Ok(Outcome("decided_before"))
+        Ok(Outcome::Before("decided_before"))
     }
 
     async fn publish(

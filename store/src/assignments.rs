@@ -15,6 +15,8 @@ pub enum AssignmentState {
     Open {
         /// Whether the portal confirmed the new owner.
         owner_set: bool,
+        /// Whether the portal took the notice.
+        notified: bool,
     },
     /// It went into this pack and nobody has written down how that ended.
     Sent {
@@ -49,7 +51,9 @@ pub struct Done {
     pub to: UserId,
     /// The portal confirmed the new owner.
     pub owner_set: bool,
-    /// The portal took the notice; its id, which does not prove delivery.
+    /// The portal took the notice.
+    pub notified: bool,
+    /// The notice's id, where there is one; it does not prove delivery.
     pub notification: Option<i64>,
     /// It needs no further step; the outcome in one word.
     pub finished: Option<&'static str>,
@@ -61,14 +65,14 @@ pub trait Assignments: Send + Sync + 'static {
     /// How far it has come.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn assignment(&self, key: &AssignmentKey) -> Result<AssignmentState, StoreError>;
 
     /// Writes down that these are about to be sent as one pack; answers those that nobody else has
     /// sent or finished. Only those may be sent.
     ///
     /// # Errors
-    /// [`StoreError`], transient; nothing may be sent then.
+    /// [`StoreError`], throttled; nothing may be sent then.
     async fn about_to_send(
         &self,
         pack: Uuid,
@@ -79,26 +83,32 @@ pub trait Assignments: Send + Sync + 'static {
     /// Writes down how a pack ended for each of its assignments. What is not finished is open again.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn done(&self, results: &[Done], at: Timestamp) -> Result<(), StoreError>;
+
+    /// Forgets what was in a pack, once the end of all of it is written down.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn forget_pack(&self, pack: Uuid) -> Result<(), StoreError>;
 
     /// All assignments of a pack, by position.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn pack(&self, portal: &PortalName, pack: Uuid) -> Result<Vec<PackItem>, StoreError>;
 
     /// As [`Self::done`] for one assignment whose pack's end nobody saw, unless somebody else has
     /// been quicker; answers whether it was us.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn recovered(&self, pack: Uuid, result: &Done, at: Timestamp) -> Result<bool, StoreError>;
 
     /// All assignments of a portal with a pack, oldest lead first: `(key, outcome)`. For reports.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn outcomes(&self, portal: &PortalName)
     -> Result<Vec<(AssignmentKey, Option<String>)>, StoreError>;
 }

@@ -40,18 +40,18 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// Keeps one.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn bury(&self, letter: &DeadLetter) -> Result<(), StoreError>;
 
     /// All of them, oldest first, at most `limit`.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 
     /// How many there are by portal and class; the portal is empty where it cannot be told.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn dead_letter_counts(&self) -> Result<BTreeMap<(String, String), u64>, StoreError>;
 }

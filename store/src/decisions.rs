@@ -110,7 +110,7 @@ pub trait Decisions: Send + Sync + 'static {
     /// The decision under this key.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn decision(&self, key: &AssignmentKey) -> Result<Option<SavedDecision>, StoreError>;
 
     /// Decides and writes decision and ledger in one transaction, one at a time for each portal.
@@ -118,20 +118,20 @@ pub trait Decisions: Send + Sync + 'static {
     /// made again and replaced.
     ///
     /// # Errors
-    /// [`StoreError`], transient; nothing was written then.
+    /// [`StoreError`], throttled; nothing was written then.
     async fn decide<'a>(&self, key: &AssignmentKey, decide: Decide<'a>) -> Result<Decided, StoreError>;
 
     /// Remembers that the command of this decision is with the broker.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn published(&self, key: &AssignmentKey, at: Timestamp) -> Result<(), StoreError>;
 
     /// The held leads whose time to be looked at again has come, longest waiting first, at most
     /// `limit`; the next look is put off to `next_look`, so that replicas share the work.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn due_holds(
         &self,
         portal: &PortalName,
@@ -144,18 +144,18 @@ pub trait Decisions: Send + Sync + 'static {
     /// held ones, and those whose command is not carried out yet.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError>;
 
     /// Those of these leads that were never decided.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError>;
 
     /// The credits of a portal.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn balances(&self, portal: &PortalName) -> Result<Balances, StoreError>;
 }

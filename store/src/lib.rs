@@ -30,8 +30,8 @@ pub trait Store: Decisions + Assignments + DeadLetters + Sweeps + common::budget
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
-/// The store did not do what was asked. Always transient: the message is tried again. Cheap to clone: a
-/// pack's failure goes to every message in it.
+/// The store did not do what was asked. The message is put off and no attempt of it is used up: that our
+/// own database is away is not its fault. Cheap to clone: a pack's failure goes to every message in it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}")]
 pub struct StoreError {
@@ -54,6 +54,6 @@ impl StoreError {
 
 impl Failure for StoreError {
     fn class(&self) -> FailureClass {
-        FailureClass::Transient
+        FailureClass::Throttled
     }
 }

@@ -31,7 +31,7 @@ pub trait Sweeps: Send + Sync + 'static {
     /// Takes or keeps the right to scan a portal until `now + lease`; none while another has it.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn take_sweep(
         &self,
         portal: &PortalName,
@@ -44,6 +44,6 @@ pub trait Sweeps: Send + Sync + 'static {
     /// leads begin.
     ///
     /// # Errors
-    /// [`StoreError`], transient.
+    /// [`StoreError`], throttled.
     async fn swept(&self, portal: &PortalName, last_id: u64) -> Result<(), StoreError>;
 }

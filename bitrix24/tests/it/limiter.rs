@@ -34,7 +34,7 @@ async fn without_the_shared_budget_nothing_is_sent() {
     let fake = FakePortal::replying(Vec::new());
     let bench = Bench::with_budget(fake.clone(), Some(budget));
     let error = bench.portal.server_time().await.unwrap_err();
-    assert_eq!((error.class(), error.is_ambiguous()), (FailureClass::Transient, false));
+    assert_eq!((error.class(), error.is_ambiguous()), (FailureClass::Throttled, false));
     assert!(fake.methods().is_empty());
 }
 

@@ -24,9 +24,24 @@ use crate::metrics::WorkerMetrics;
 use crate::retry::{Attempt, RetryPolicy};
 use crate::telemetry::millis;
 
-/// A message that was handled, or that needed no handling: a word for logs and metrics.
+/// A message that was handled, or that needed no handling; with a word for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome(pub &'static str);
+pub enum Outcome {
+    /// It was handled.
+    Done(&'static str),
+    /// It had been handled before; nobody was asked anything.
+    Before(&'static str),
+}
+
+impl Outcome {
+    /// The word for the log.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done(word) | Self::Before(word) => word,
+        }
+    }
+}
 
 /// A message as a handler gets it.
 #[derive(Debug, Clone)]
@@ -144,7 +159,7 @@ impl<H: Handler> Worker<H> {
 
         let failure = result.as_ref().err().map(|error| (error.class(), error.retry_after()));
         let settlement = settlement(failure, attempt, attempt.age(now), policy);
-        self.note_blocked(failure.map(|(class, _)| class), result.as_ref().err());
+        self.note_blocked(&result);
         let line = Line {
             queue: &delivery.queue.clone(),
             kind: &delivery.message.kind.clone(),
@@ -179,13 +194,15 @@ impl<H: Handler> Worker<H> {
         (Some(lead), result.unwrap_or_else(|panic| Err(Panicked(panic_text(panic.as_ref())).into())))
     }
 
-    fn note_blocked(&self, class: Option<FailureClass>, error: Option<&HandlerError>) {
-        let blocked = class == Some(FailureClass::Blocked);
-        // Neither a message that cannot be read nor one we failed to store says that the portal answers.
-        let proves_open = class.is_none_or(|class| matches!(class, FailureClass::Permanent));
+    fn note_blocked(&self, result: &Result<Outcome, HandlerError>) {
+        let (blocked, proves_open) = match result {
+            Ok(Outcome::Done(_)) => (false, true),
+            Ok(Outcome::Before(_)) => (false, false),
+            Err(error) => (error.class() == FailureClass::Blocked, error.class() == FailureClass::Permanent),
+        };
         let check = format!("portal:{}", self.portal);
         if blocked {
-            let why = error.map(|error| chain(&**error)).unwrap_or_default();
+            let why = result.as_ref().err().map(|error| chain(&**error)).unwrap_or_default();
             self.surroundings.health.fail(&check, &why);
             if !self.blocked.swap(true, Ordering::Relaxed) {
                 tracing::error!(event = "portal.blocked", portal = %self.portal, reason = why);
@@ -222,7 +239,7 @@ impl Line<'_> {
         duration: Duration,
     ) {
         let (outcome, class, error) = match result {
-            Ok(outcome) => (outcome.0, None, None),
+            Ok(outcome) => (outcome.word(), None, None),
             Err(error) => ("failed", Some(error.class().as_str()), Some(chain(&**error))),
         };
         let (settled, next_delay) = match settlement {

@@ -30,6 +30,11 @@ impl Config {
         );
         wrong(self.amqp.publish_timeout.is_zero(), "amqp.publish_timeout must not be zero".to_owned());
         wrong(
+            self.http.body_timeout <= self.amqp.publish_timeout,
+            "http.body_timeout must be longer than amqp.publish_timeout, or a stored event is answered 408"
+                .to_owned(),
+        );
+        wrong(
             self.shutdown.grace <= self.portal_requests.timeout,
             "shutdown.grace must be longer than portal_requests.timeout, or a stop cuts requests off"
                 .to_owned(),

@@ -74,16 +74,21 @@ impl Config {
         let text = if has_content { text } else { "{}" };
         // No snippets: they would print the lines around a mistake, secrets included.
         let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
-        let mut config: Self = serde_saphyr::from_str_with_options(text, options.clone()).map_err(located)?;
-        if !variables.is_empty() {
+        let from_file = serde_saphyr::from_str_with_options(text, options.clone()).map_err(located);
+        let mut config: Self = if variables.is_empty() {
+            from_file?
+        } else {
             let mut tree: Value = serde_saphyr::from_str_with_options(text, options).map_err(located)?;
             for (variable, value) in variables {
                 overlay::set(&mut tree, variable, value)?;
             }
             let names = variables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            config = serde_json::from_value(tree)
-                .map_err(|error| ConfigError::one(format!("{error} (set by one of {names})")))?;
-        }
+            // What the variables cure is no mistake of the file; what they do not has a place in it.
+            serde_json::from_value(tree).map_err(|error| match from_file {
+                Err(in_file) => in_file,
+                Ok(Self { .. }) => ConfigError::one(format!("{error} (set by one of {names})")),
+            })?
+        };
         config.read_secrets(folder)?;
         for portal in &mut config.portals {
             portal.routing = folder.join(&portal.routing);
@@ -208,6 +213,9 @@ portals:
         assert_eq!(config.retry.delays, [1, 2].map(Duration::from_secs));
         assert!(config.portal_requests.allow_http);
         assert_eq!(config.amqp.url.expose_secret(), "amqp://elsewhere");
+        let whole =
+            parse(&PORTAL.replace("    member_id: m1\n", ""), &[("ROTA__PORTALS__0__MEMBER_ID", "m2")]);
+        assert_eq!(whole.unwrap().portals[0].member_id, "m2", "what the file lacks");
         let error = parse(PORTAL, &[("ROTA__ROUTER__INFLIGHT", "7")]).unwrap_err();
         assert!(error.contains("inflight") && error.contains("ROTA__ROUTER__INFLIGHT"), "{error}");
         let error = parse(PORTAL, &[("ROTA__PORTALS__4__NAME", "x")]).unwrap_err();

@@ -83,12 +83,12 @@ impl Handler for Scripted {
         self.calls.lock().unwrap().push(Call { lead, attempt, first_seen, at: Instant::now() });
         let step = self.script.lock().unwrap().get_mut(&lead).and_then(VecDeque::pop_front);
         match step.unwrap_or(Step::Done) {
-            Step::Done => Ok(Outcome("done")),
+            Step::Done => Ok(Outcome::Done("done")),
             Step::Fail(class, retry_after) => Err(Trouble { retry_after, ..Trouble::new(class) }.into()),
             Step::Panic => panic!("a bug"),
             Step::WaitForGate => {
                 self.gate.acquire().await.unwrap().forget();
-                Ok(Outcome("done"))
+                Ok(Outcome::Done("done"))
             }
         }
     }

@@ -64,10 +64,8 @@ CREATE TABLE assignments (
     lead_id         bigint      NOT NULL,
     epoch           integer     NOT NULL,
     to_user         bigint      NOT NULL,
+    -- The last pack it was in.
     pack            uuid,
-    position        integer,
-    -- Whether the pack was to set the owner; false where only the notice was missing.
-    sets_owner      boolean,
     sent_at         timestamptz,
     owner_set_at    timestamptz,
     notified_at     timestamptz,
@@ -77,7 +75,20 @@ CREATE TABLE assignments (
     PRIMARY KEY (portal, lead_id, epoch),
     CHECK ((outcome IS NULL) = (finished_at IS NULL))
 );
-CREATE INDEX assignments_pack ON assignments (pack) WHERE pack IS NOT NULL;
+
+-- What was in a pack, in the order of its commands. Kept until the end of all of it is known: what one
+-- assignment shows of a lost pack is needed for the others even when it has long gone into another.
+CREATE TABLE pack_items (
+    pack       uuid    NOT NULL,
+    position   integer NOT NULL,
+    portal     text    NOT NULL,
+    lead_id    bigint  NOT NULL,
+    epoch      integer NOT NULL,
+    to_user    bigint  NOT NULL,
+    -- Whether the pack was to set the owner; false where only the notice was missing.
+    sets_owner boolean NOT NULL,
+    PRIMARY KEY (pack, position)
+);
 
 -- Requests to a portal, counted for all processes. Losing the row in a crash of the database is
 -- cheap (it starts anew half full), writing it to the log for each request would not be.

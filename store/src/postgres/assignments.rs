@@ -12,7 +12,7 @@ use super::{Postgres, bigint, user};
 use crate::assignments::key as key_of;
 use crate::{AssignmentState, Assignments, Done, PackItem, StoreError};
 
-type State = (Option<Uuid>, Option<SqlTimestamp>, bool, Option<String>);
+type State = (Option<Uuid>, Option<SqlTimestamp>, bool, bool, Option<String>);
 
 /// Writes down the end of one assignment; with `pack`, only if it is still in that pack.
 async fn write(
@@ -25,7 +25,7 @@ async fn write(
     let written = sqlx::query(
         "INSERT INTO assignments (portal, lead_id, epoch, to_user, owner_set_at, notified_at,
                                   notification_id, outcome, finished_at)
-         VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN $9 END, CASE WHEN $6::bigint IS NOT NULL THEN $9 END, $6, $7,
+         VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN $9 END, CASE WHEN $10 THEN $9 END, $6, $7,
                  CASE WHEN $7::text IS NOT NULL THEN $9 END)
          ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
              owner_set_at = coalesce(assignments.owner_set_at, excluded.owner_set_at),
@@ -45,6 +45,7 @@ async fn write(
     .bind(result.finished)
     .bind(pack)
     .bind(at.to_sqlx())
+    .bind(result.notified)
     .execute(connection)
     .await?;
     Ok(written.rows_affected() > 0)
@@ -54,7 +55,7 @@ async fn write(
 impl Assignments for Postgres {
     async fn assignment(&self, key: &AssignmentKey) -> Result<AssignmentState, StoreError> {
         let row: Option<State> = sqlx::query_as(
-            "SELECT pack, sent_at, owner_set_at IS NOT NULL, outcome FROM assignments
+            "SELECT pack, sent_at, owner_set_at IS NOT NULL, notified_at IS NOT NULL, outcome FROM assignments
              WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
         )
         .bind(key.portal.as_str())
@@ -64,12 +65,12 @@ impl Assignments for Postgres {
         .await
         .map_err(StoreError::during("reading how far an assignment has come"))?;
         Ok(match row {
-            None => AssignmentState::Open { owner_set: false },
-            Some((_, _, _, Some(outcome))) => AssignmentState::Finished(outcome),
-            Some((Some(pack), Some(sent_at), _, None)) => {
+            None => AssignmentState::Open { owner_set: false, notified: false },
+            Some((_, _, _, _, Some(outcome))) => AssignmentState::Finished(outcome),
+            Some((Some(pack), Some(sent_at), _, _, None)) => {
                 AssignmentState::Sent { pack, sent_at: sent_at.to_jiff() }
             }
-            Some((_, _, owner_set, None)) => AssignmentState::Open { owner_set },
+            Some((_, _, owner_set, notified, None)) => AssignmentState::Open { owner_set, notified },
         })
     }
 
@@ -84,16 +85,23 @@ impl Assignments for Postgres {
         let column =
             |value: fn(&PackItem) -> u64| items.iter().map(|item| bigint(value(item))).collect::<Vec<_>>();
         let rows: Vec<(i64, i32)> = sqlx::query_as(
-            "INSERT INTO assignments (portal, lead_id, epoch, to_user, pack, position, sets_owner, sent_at)
-             SELECT $1, lead_id, epoch, to_user, $2, position, sets_owner, $3
-             FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[])
-                  AS item (lead_id, epoch, to_user, position, sets_owner)
-             ORDER BY lead_id, epoch -- the same order everywhere, or two packs can wait for each other
-             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
-                 pack = excluded.pack, position = excluded.position, sets_owner = excluded.sets_owner,
-                 sent_at = excluded.sent_at
-             WHERE assignments.sent_at IS NULL AND assignments.finished_at IS NULL
-             RETURNING lead_id, epoch",
+            "WITH item AS (
+                 SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[])
+                      AS item (lead_id, epoch, to_user, position, sets_owner)
+             ), claimed AS (
+                 INSERT INTO assignments (portal, lead_id, epoch, to_user, pack, sent_at)
+                 SELECT $1, lead_id, epoch, to_user, $2, $3 FROM item
+                 ORDER BY lead_id, epoch -- the same order everywhere, or two packs can wait for each other
+                 ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+                     pack = excluded.pack, sent_at = excluded.sent_at
+                 WHERE assignments.sent_at IS NULL AND assignments.finished_at IS NULL
+                 RETURNING lead_id, epoch
+             ), listed AS (
+                 INSERT INTO pack_items (pack, position, portal, lead_id, epoch, to_user, sets_owner)
+                 SELECT $2, position, $1, lead_id, epoch, to_user, sets_owner
+                 FROM item JOIN claimed USING (lead_id, epoch)
+             )
+             SELECT lead_id, epoch FROM claimed",
         )
         .bind(portal.as_str())
         .bind(pack)
@@ -120,9 +128,18 @@ impl Assignments for Postgres {
         transaction.commit().await.map_err(&failed)
     }
 
+    async fn forget_pack(&self, pack: Uuid) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM pack_items WHERE pack = $1")
+            .bind(pack)
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::during("forgetting what a pack held"))?;
+        Ok(())
+    }
+
     async fn pack(&self, portal: &PortalName, pack: Uuid) -> Result<Vec<PackItem>, StoreError> {
         let rows: Vec<(i64, i32, i64, i32, bool)> = sqlx::query_as(
-            "SELECT lead_id, epoch, to_user, position, sets_owner FROM assignments
+            "SELECT lead_id, epoch, to_user, position, sets_owner FROM pack_items
              WHERE pack = $1 AND portal = $2 ORDER BY position",
         )
         .bind(pack)

@@ -14,7 +14,7 @@ fn item(number: u64, position: u32) -> PackItem {
 }
 
 fn open(owner_set: bool) -> AssignmentState {
-    AssignmentState::Open { owner_set }
+    AssignmentState::Open { owner_set, notified: false }
 }
 
 fn finished(outcome: &str) -> AssignmentState {
@@ -22,7 +22,7 @@ fn finished(outcome: &str) -> AssignmentState {
 }
 
 fn done(number: u64, owner_set: bool, finished: Option<&'static str>) -> Done {
-    Done { key: key(number), to: user(12), owner_set, notification: None, finished }
+    Done { key: key(number), to: user(12), owner_set, notified: false, notification: None, finished }
 }
 
 async fn state(store: &Postgres, number: u64) -> AssignmentState {
@@ -56,7 +56,7 @@ async fn of_two_packs_at_once_each_assignment_goes_into_one() {
 async fn what_a_pack_did_not_finish_can_be_sent_again_and_what_is_finished_stays_so() {
     let store = store().await;
     assert_eq!(state(&store, 1).await, open(false));
-    let items = [1, 2, 3].map(|number| item(number, 0));
+    let items = [(1, 0), (2, 1), (3, 2)].map(|(number, position)| item(number, position));
     assert_eq!(store.about_to_send(Uuid::now_v7(), &items, at(0)).await.unwrap().len(), 3);
     let results = [done(1, false, None), done(2, true, None), done(3, true, Some("assigned"))];
     store.done(&results, at(1)).await.unwrap();
@@ -132,11 +132,13 @@ async fn a_pack_is_found_again_with_its_positions_and_what_it_was_to_do() {
     assert!(store.pack(&portal("beta"), pack).await.unwrap().is_empty());
     assert!(store.pack(&portal("acme"), Uuid::now_v7()).await.unwrap().is_empty());
 
-    // What is sent again belongs to the newer pack.
+    // What is sent again is in the newer pack, and still known of the older one, whose end may depend on it.
     store.done(&[done(9, true, None)], at(1)).await.unwrap();
     let newer = Uuid::now_v7();
     let notice_only = PackItem { sets_owner: false, ..item(9, 0) };
     store.about_to_send(newer, std::slice::from_ref(&notice_only), at(2)).await.unwrap();
     assert_eq!(store.pack(&portal("acme"), newer).await.unwrap(), [notice_only]);
-    assert_eq!(store.pack(&portal("acme"), pack).await.unwrap(), items[1..]);
+    assert_eq!(store.pack(&portal("acme"), pack).await.unwrap(), items);
+    store.forget_pack(pack).await.unwrap();
+    assert!(store.pack(&portal("acme"), pack).await.unwrap().is_empty());
 }

@@ -200,7 +200,14 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
     decide(&store, &key(3), seen(10, assign(user(12)))).await;
     assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
 
-    let done = |finished| Done { key: key(3), to: user(12), owner_set: true, notification: None, finished };
+    let done = |finished| Done {
+        key: key(3),
+        to: user(12),
+        owner_set: true,
+        notified: true,
+        notification: None,
+        finished,
+    };
     store.done(&[done(None)], at(30)).await.unwrap();
     assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
     store.done(&[done(Some("assigned"))], at(40)).await.unwrap();
