@@ -7,4 +7,5 @@ mod broker;
 mod common_parts;
 mod pipeline;
 mod services;
+mod spool;
 mod webhook;
