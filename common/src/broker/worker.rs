@@ -161,10 +161,10 @@ impl<H: Handler> Worker<H> {
         let settlement = settlement(failure, attempt, attempt.age(now), policy);
         self.note_blocked(&result);
         let line = Line {
-            queue: &delivery.queue.clone(),
-            kind: &delivery.message.kind.clone(),
-            id: &delivery.message.id.clone(),
-            trace: &delivery.message.headers.traceparent.clone(),
+            queue: delivery.queue.clone(),
+            kind: delivery.message.kind.clone(),
+            id: delivery.message.id.clone(),
+            traceparent: delivery.message.headers.traceparent.clone(),
             lead,
             attempt,
         };
@@ -221,16 +221,16 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// The one line that is written for each settled message.
-struct Line<'a> {
-    queue: &'a str,
-    kind: &'a str,
-    id: &'a str,
-    trace: &'a Option<String>,
+struct Line {
+    queue: String,
+    kind: String,
+    id: String,
+    traceparent: Option<String>,
     lead: Option<LeadId>,
     attempt: Attempt,
 }
 
-impl Line<'_> {
+impl Line {
     fn write(
         &self,
         result: &Result<Outcome, HandlerError>,
@@ -254,7 +254,7 @@ impl Line<'_> {
                     queue = self.queue,
                     r#type = self.kind,
                     id = self.id,
-                    traceparent = self.trace.as_deref(),
+                    traceparent = self.traceparent,
                     lead.id = self.lead.map(LeadId::get),
                     attempt = self.attempt.number,
                     outcome,
