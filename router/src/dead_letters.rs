@@ -10,6 +10,7 @@ use common::broker::settle::Settler;
 use common::broker::{Broker, Delivery, Message};
 use common::clock::Clock;
 use common::failure::{FailureClass, chain};
+use common::ids::LeadId;
 use common::lifecycle::Stop;
 use jiff::Timestamp;
 use store::{DeadLetter, Store};
@@ -54,6 +55,7 @@ impl DeadLetterTaker {
         tracing::error!(
             event = "dead_letter.stored",
             portal = letter.portal,
+            lead.id = letter.lead.map(LeadId::get),
             queue = letter.queue,
             id = letter.message_id,
             class = letter.class,
@@ -68,8 +70,9 @@ impl DeadLetterTaker {
 
 fn letter(message: &Message, now: Timestamp) -> DeadLetter {
     let headers = &message.headers;
-    let portal = serde_json::from_slice::<serde_json::Value>(&message.body).ok();
-    let portal = portal.as_ref().and_then(|body| body.get("portal")?.as_str());
+    let body = serde_json::from_slice::<serde_json::Value>(&message.body).unwrap_or_default();
+    let portal = body.get("portal").and_then(serde_json::Value::as_str);
+    let lead = body.pointer("/payload/lead").and_then(serde_json::Value::as_u64).and_then(LeadId::new);
     let (class, reason) = match (&headers.class, &headers.broker_death) {
         (_, Some(death)) => (
             FailureClass::Transient.as_str().to_owned(),
@@ -86,6 +89,7 @@ fn letter(message: &Message, now: Timestamp) -> DeadLetter {
     DeadLetter {
         message_id: message.id.clone(),
         portal: portal.map(str::to_owned),
+        lead,
         queue: headers.queue.clone(),
         kind: message.kind.clone(),
         class,
@@ -123,9 +127,9 @@ mod tests {
         assert_eq!(letter.body, b"\xff not json");
 
         let returned = Headers { broker_death: Some("delivery_limit".to_owned()), ..Headers::default() };
-        let letter = letter_with(returned, br#"{"portal":"acme"}"#);
+        let letter = letter_with(returned, br#"{"portal":"acme","payload":{"lead":42}}"#);
         assert!(letter.reason.contains("delivery_limit"), "{}", letter.reason);
-        assert_eq!(letter.portal.as_deref(), Some("acme"));
+        assert_eq!((letter.portal.as_deref(), letter.lead), (Some("acme"), LeadId::new(42)));
 
         assert!(letter_with(Headers::default(), b"{}").reason.contains("did not exist"));
     }

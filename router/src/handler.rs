@@ -8,7 +8,7 @@ use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
 use common::broker::{Broker, Headers, Message};
 use common::clock::Clock;
-use common::failure::{Failure, FailureClass, HandlerError};
+use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent, Payload};
 use distribution::{Credit, Decision, Lead, LeadError, Ledger, LedgerEntry, Roster, Routing, decide};
@@ -58,34 +58,53 @@ impl Handler for Decide {
     async fn handle(&self, received: Received<LeadEvent>) -> Result<Outcome, HandlerError> {
         let lead = received.envelope.payload.lead;
         let key = AssignmentKey { portal: self.portal.clone(), lead, epoch: Epoch::FIRST };
-        if let Some(before) = self.store.decision(&key).await?
+        let result = self.decide_event(&key, &received).await;
+        if result.is_err() {
+            self.note_undecided(&key, received.attempt.first_seen).await;
+        }
+        result
+    }
+}
+
+impl Decide {
+    async fn decide_event(
+        &self,
+        key: &AssignmentKey,
+        received: &Received<LeadEvent>,
+    ) -> Result<Outcome, HandlerError> {
+        if let Some(before) = self.store.decision(key).await?
             && !matches!(before.verdict, Verdict::Hold { .. })
         {
-            return self.decided_before(&before, &received).await;
+            return self.decided_before(&before, received).await;
         }
         let first_seen = received.attempt.first_seen;
-        let lead = match self.reader.read(lead).await? {
+        let lead = match self.reader.read(key.lead).await? {
             Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
             None => None,
         };
         let make = Box::new(|balances: &Balances| self.make(lead.as_ref(), balances, first_seen));
-        match self.store.decide(&key, make).await? {
-            Decided::Before(before) => self.decided_before(&before, &received).await,
+        match self.store.decide(key, make).await? {
+            Decided::Before(before) => self.decided_before(&before, received).await,
             Decided::Now(saved) => {
-                self.metrics.decided(&self.portal, &saved.verdict);
+                self.metrics.decided(&self.portal, &saved);
                 tracing::info!(
                     event = "lead.decided", portal = %self.portal, lead.id = key.lead.get(),
                     outcome = word(&saved.verdict), reason = saved.reason,
                     source = received.envelope.payload.source.as_str(),
                 );
-                self.publish(&saved, &received).await?;
+                self.publish(&saved, received).await?;
                 Ok(Outcome::Done(word(&saved.verdict)))
             }
         }
     }
-}
 
-impl Decide {
+    /// So that a parked or throttled lead counts as waiting. Only the gauge suffers where that fails.
+    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) {
+        if let Err(error) = self.store.note_undecided(key, first_seen).await {
+            tracing::warn!(event = "lead.wait_not_noted", lead.id = key.lead.get(), error = chain(&error));
+        }
+    }
+
     /// The pure part: from the lead and the credits of this moment to what is written down.
     fn make(
         &self,

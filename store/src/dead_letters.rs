@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use common::ids::LeadId;
 use jiff::Timestamp;
 
 use crate::StoreError;
@@ -14,6 +15,8 @@ pub struct DeadLetter {
     pub message_id: String,
     /// The portal, where it can be told.
     pub portal: Option<String>,
+    /// The lead it is about, where it can be told.
+    pub lead: Option<LeadId>,
     /// The work queue it failed in, where it is known.
     pub queue: Option<String>,
     /// The AMQP `type`.
@@ -37,7 +40,7 @@ pub struct DeadLetter {
 /// Dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {
-    /// Keeps one.
+    /// Keeps one. Its lead does not count as waiting any more: a dead letter is counted by itself.
     ///
     /// # Errors
     /// [`StoreError`], throttled.

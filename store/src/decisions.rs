@@ -140,13 +140,6 @@ pub trait Decisions: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(AssignmentKey, Timestamp)>, StoreError>;
 
-    /// How many leads are held, and since when the lead that waits longest for an owner has waited:
-    /// held ones, and those whose command is not carried out yet.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError>;
-
     /// Those of these leads that were never decided.
     ///
     /// # Errors

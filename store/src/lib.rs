@@ -9,25 +9,35 @@ mod dead_letters;
 mod decisions;
 pub mod postgres;
 mod sweeps;
+mod waiting;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use common::budget::{BucketLimits, RequestBudget};
 use common::failure::{Failure, FailureClass};
+use common::ids::PortalName;
 
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{Balances, Decide, Decided, Decisions, LedgerEntry, NewDecision, SavedDecision, Verdict};
 pub use sweeps::{Seen, SweepLease, Sweeps};
+pub use waiting::Waiting;
 
 /// Everything that is stored; what a stage needs is one or two of these.
 #[async_trait]
-pub trait Store: Decisions + Assignments + DeadLetters + Sweeps + common::budget::RequestBudget {
+pub trait Store: Decisions + Assignments + Waiting + DeadLetters + Sweeps + RequestBudget {
     /// Whether the store answers.
     ///
     /// # Errors
     /// When it does not.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// How high the count of a portal's requests stands at this moment, for a gauge; 0 before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn budget_used(&self, portal: &PortalName, limits: BucketLimits) -> Result<u32, StoreError>;
 }
 
 /// The store did not do what was asked. The message is put off and no attempt of it is used up: that our

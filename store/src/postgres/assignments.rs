@@ -22,19 +22,26 @@ async fn write(
     at: Timestamp,
 ) -> Result<bool, sqlx::Error> {
     let key = &result.key;
-    let written = sqlx::query(
-        "INSERT INTO assignments (portal, lead_id, epoch, to_user, owner_set_at, notified_at,
-                                  notification_id, outcome, finished_at)
-         VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN $9 END, CASE WHEN $10 THEN $9 END, $6, $7,
-                 CASE WHEN $7::text IS NOT NULL THEN $9 END)
-         ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
-             owner_set_at = coalesce(assignments.owner_set_at, excluded.owner_set_at),
-             notified_at = coalesce(assignments.notified_at, excluded.notified_at),
-             notification_id = coalesce(assignments.notification_id, excluded.notification_id),
-             outcome = excluded.outcome, finished_at = excluded.finished_at,
-             sent_at = CASE WHEN excluded.finished_at IS NULL THEN NULL ELSE assignments.sent_at END
-         WHERE assignments.finished_at IS NULL
-           AND ($8::uuid IS NULL OR (assignments.pack = $8 AND assignments.sent_at IS NOT NULL))",
+    let written: i64 = sqlx::query_scalar(
+        "WITH written AS (
+             INSERT INTO assignments (portal, lead_id, epoch, to_user, owner_set_at, notified_at,
+                                      notification_id, outcome, finished_at)
+             VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN $9 END, CASE WHEN $10 THEN $9 END, $6, $7,
+                     CASE WHEN $7::text IS NOT NULL THEN $9 END)
+             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+                 owner_set_at = coalesce(assignments.owner_set_at, excluded.owner_set_at),
+                 notified_at = coalesce(assignments.notified_at, excluded.notified_at),
+                 notification_id = coalesce(assignments.notification_id, excluded.notification_id),
+                 outcome = excluded.outcome, finished_at = excluded.finished_at,
+                 sent_at = CASE WHEN excluded.finished_at IS NULL THEN NULL ELSE assignments.sent_at END
+             WHERE assignments.finished_at IS NULL
+               AND ($8::uuid IS NULL OR (assignments.pack = $8 AND assignments.sent_at IS NOT NULL))
+             RETURNING finished_at
+         ), waits_no_more AS (
+             DELETE FROM waiting_leads USING written
+             WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND written.finished_at IS NOT NULL
+         )
+         SELECT count(*) FROM written",
     )
     .bind(key.portal.as_str())
     .bind(bigint(key.lead.get()))
@@ -46,9 +53,9 @@ async fn write(
     .bind(pack)
     .bind(at.to_sqlx())
     .bind(result.notified)
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(written.rows_affected() > 0)
+    Ok(written > 0)
 }
 
 #[async_trait]

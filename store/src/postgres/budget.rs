@@ -5,8 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::budget::{BucketLimits, BudgetError, Grant, RequestBudget};
 use common::ids::PortalName;
+use sqlx::PgPool;
 
 use super::Postgres;
+use crate::StoreError;
 
 #[async_trait]
 impl RequestBudget for Postgres {
@@ -36,6 +38,24 @@ impl RequestBudget for Postgres {
         .map_err(|error| BudgetError { portal: portal.clone(), source: error.into() })?;
         Ok(())
     }
+}
+
+/// The level as `take_request` would find it.
+pub(super) async fn used(
+    pool: &PgPool,
+    portal: &PortalName,
+    limits: BucketLimits,
+) -> Result<u32, StoreError> {
+    let level: Option<i64> = sqlx::query_scalar(
+        "SELECT greatest(0, level - $2 * greatest(0, floor(extract(epoch FROM clock_timestamp() - ticked_at))))::bigint
+         FROM budgets WHERE portal = $1",
+    )
+    .bind(portal.as_str())
+    .bind(integer(limits.per_second))
+    .fetch_optional(pool)
+    .await
+    .map_err(StoreError::during("reading the level of a budget"))?;
+    Ok(level.and_then(|level| u32::try_from(level).ok()).unwrap_or_default())
 }
 
 fn integer(number: u32) -> i32 {

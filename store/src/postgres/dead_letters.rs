@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use common::ids::LeadId;
+use common::messages::{LeadEvent, Payload};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::FromRow;
 
-use super::Postgres;
+use super::{Postgres, bigint};
 use crate::{DeadLetter, DeadLetters, StoreError};
 
 #[derive(FromRow)]
 struct Row {
     message_id: String,
     portal: Option<String>,
+    lead_id: Option<i64>,
     queue: Option<String>,
     r#type: String,
     class: String,
@@ -28,9 +31,13 @@ struct Row {
 impl DeadLetters for Postgres {
     async fn bury(&self, letter: &DeadLetter) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO dead_letters (message_id, portal, queue, type, class, reason, attempt,
-                                       first_seen, traceparent, body, died_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            "WITH waits_no_more AS (
+                 DELETE FROM waiting_leads WHERE portal = $2 AND lead_id = $12
+                    AND state = CASE WHEN $4 = $13 THEN 'undecided' ELSE 'assigned' END
+             )
+             INSERT INTO dead_letters (message_id, portal, queue, type, class, reason, attempt,
+                                       first_seen, traceparent, body, died_at, lead_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(&letter.message_id)
         .bind(&letter.portal)
@@ -44,6 +51,8 @@ impl DeadLetters for Postgres {
         .bind(&letter.traceparent)
         .bind(&letter.body)
         .bind(letter.died_at.to_sqlx())
+        .bind(letter.lead.map(|lead| bigint(lead.get())))
+        .bind(LeadEvent::TYPE)
         .execute(&self.pool)
         .await
         .map_err(StoreError::during("keeping a dead letter"))?;
@@ -52,7 +61,7 @@ impl DeadLetters for Postgres {
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT message_id, portal, queue, type, class, reason, attempt, first_seen, traceparent,
+            "SELECT message_id, portal, lead_id, queue, type, class, reason, attempt, first_seen, traceparent,
                     body, died_at
              FROM dead_letters ORDER BY id LIMIT $1",
         )
@@ -63,6 +72,7 @@ impl DeadLetters for Postgres {
         let letter = |row: Row| DeadLetter {
             message_id: row.message_id,
             portal: row.portal,
+            lead: row.lead_id.and_then(|id| u64::try_from(id).ok()).and_then(LeadId::new),
             queue: row.queue,
             kind: row.r#type,
             class: row.class,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, bigint, user};
+use super::{Postgres, bigint, user, waiting};
 use crate::{Balances, Decide, Decided, Decisions, NewDecision, SavedDecision, StoreError, Verdict};
 
 #[derive(FromRow)]
@@ -188,6 +188,7 @@ impl Decisions for Postgres {
         }
         let balances = balances(&mut transaction, &key.portal).await.map_err(&failed)?;
         let saved = save(&mut transaction, key, decide(&balances)).await.map_err(&failed)?;
+        waiting::decided(&mut transaction, &saved).await.map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
         Ok(Decided::Now(saved))
     }
@@ -236,19 +237,6 @@ impl Decisions for Postgres {
             .collect();
         due.sort_by_key(|(key, seen)| (*seen, key.lead));
         Ok(due)
-    }
-
-    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError> {
-        let (held, oldest): (i64, Option<SqlTimestamp>) = sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE decisions.outcome = 'hold'), min(first_seen)
-             FROM decisions LEFT JOIN assignments USING (portal, lead_id, epoch)
-             WHERE portal = $1 AND decisions.outcome <> 'skip' AND finished_at IS NULL",
-        )
-        .bind(portal.as_str())
-        .fetch_one(&self.pool)
-        .await
-        .map_err(StoreError::during("counting waiting leads"))?;
-        Ok((u64::try_from(held).unwrap_or_default(), oldest.map(SqlTimestamp::to_jiff)))
     }
 
     async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError> {

@@ -5,11 +5,13 @@ mod budget;
 mod dead_letters;
 mod decisions;
 mod sweeps;
+mod waiting;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::ids::UserId;
+use common::budget::BucketLimits;
+use common::ids::{PortalName, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -85,6 +87,10 @@ impl Store for Postgres {
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(StoreError::during("asking the store"))?;
         Ok(())
+    }
+
+    async fn budget_used(&self, portal: &PortalName, limits: BucketLimits) -> Result<u32, StoreError> {
+        budget::used(&self.pool, portal, limits).await
     }
 }
 

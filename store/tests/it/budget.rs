@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::budget::{BucketLimits, Grant, RequestBudget};
+use store::Store;
 use store::postgres::Postgres;
 use tokio::task::JoinSet;
 
@@ -91,6 +92,8 @@ async fn flood(
 async fn an_empty_bucket_grants_one_request_less_than_the_burst_at_once() {
     let store = Arc::new(store().await);
     let limits = BucketLimits { burst: 20, per_second: 2 };
+    let used = async || store.budget_used(&portal("acme"), limits).await.unwrap();
+    assert_eq!(used().await, 0, "nothing is known yet");
     // It may have been used by others just now.
     assert_eq!(granted_at_once(&store, limits, 40).await, 9, "an unknown portal counts as half full");
     first_of_empty(&store, limits.burst).await;
@@ -98,6 +101,8 @@ async fn an_empty_bucket_grants_one_request_less_than_the_burst_at_once() {
     let Grant::Wait(wait) = store.take(&portal("acme"), limits).await.unwrap() else {
         panic!("it is full");
     };
+    // A second may have passed meanwhile, in which it falls.
+    assert!((15..=19).contains(&used().await), "{}", used().await);
     assert!(wait <= Duration::from_millis(1200), "{wait:?}");
 }
 

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use store::postgres::Postgres;
 use store::{
-    Assignments, Balances, Decided, Decisions, Done, LedgerEntry, NewDecision, SavedDecision, Verdict,
+    Assignments, Balances, DeadLetter, DeadLetters, Decided, Decisions, Done, LedgerEntry, NewDecision,
+    SavedDecision, Verdict, Waiting,
 };
 use tokio::task::JoinSet;
 
@@ -212,4 +213,40 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
     assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
     store.done(&[done(Some("assigned"))], at(40)).await.unwrap();
     assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(20))));
+}
+
+#[tokio::test]
+async fn a_lead_that_cannot_be_decided_waits_until_it_is_or_is_buried() {
+    let store = store().await;
+    let acme = portal("acme");
+    store.note_undecided(&key(1), at(5)).await.unwrap();
+    store.note_undecided(&key(1), at(6)).await.unwrap();
+    store.note_undecided(&key(2), at(7)).await.unwrap();
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(5))), "the first sight counts");
+
+    decide(&store, &key(1), decision(Verdict::Skip)).await;
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(7))));
+    store.note_undecided(&key(1), at(5)).await.unwrap();
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(7))), "it is decided");
+
+    let buried = |kind: &str, number| DeadLetter {
+        message_id: String::new(),
+        portal: Some("acme".to_owned()),
+        lead: Some(lead(number)),
+        queue: None,
+        kind: kind.to_owned(),
+        class: "transient".to_owned(),
+        reason: String::new(),
+        attempt: 6,
+        first_seen: None,
+        traceparent: None,
+        body: Vec::new(),
+        died_at: at(9),
+    };
+    decide(&store, &key(3), NewDecision { first_seen: at(8), ..decision(assign(user(12))) }).await;
+    store.bury(&buried("lead-event", 2)).await.unwrap();
+    store.bury(&buried("lead-event", 3)).await.unwrap();
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(8))), "its command is still under way");
+    store.bury(&buried("assignment-command", 3)).await.unwrap();
+    assert_eq!(store.waiting(&acme).await.unwrap(), (0, None));
 }

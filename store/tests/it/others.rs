@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::ids::LeadId;
 use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps};
 use uuid::Uuid;
 
@@ -13,6 +14,7 @@ async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
     let known = DeadLetter {
         message_id: "0198-1".to_owned(),
         portal: Some("acme".to_owned()),
+        lead: LeadId::new(42),
         queue: Some("rota.acme.assignments".to_owned()),
         kind: "assignment-command".to_owned(),
         class: "transient".to_owned(),
@@ -26,6 +28,7 @@ async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
     let garbage = DeadLetter {
         message_id: String::new(),
         portal: None,
+        lead: None,
         queue: None,
         kind: String::new(),
         class: "poison".to_owned(),

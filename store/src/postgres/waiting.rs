@@ -1,0 +1,75 @@
+//! The leads that wait.
+
+use async_trait::async_trait;
+use common::ids::PortalName;
+use common::messages::AssignmentKey;
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use sqlx::PgConnection;
+
+use super::{Postgres, bigint};
+use crate::{SavedDecision, StoreError, Verdict, Waiting};
+
+/// In the transaction that writes a decision: whether its lead waits now, and for what.
+pub(super) async fn decided(connection: &mut PgConnection, saved: &SavedDecision) -> Result<(), sqlx::Error> {
+    let key = &saved.key;
+    let state = match saved.verdict {
+        Verdict::Assign { .. } => Some("assigned"),
+        Verdict::Hold { .. } => Some("held"),
+        Verdict::Skip => None,
+    };
+    let query = match state {
+        Some(state) => sqlx::query(
+            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET state = excluded.state",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .bind(state)
+        .bind(saved.first_seen.to_sqlx()),
+        None => {
+            sqlx::query("DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3")
+                .bind(key.portal.as_str())
+                .bind(bigint(key.lead.get()))
+                .bind(bigint(key.epoch.0.into()))
+        }
+    };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Waiting for Postgres {
+    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen)
+             SELECT $1, $2, $3, 'undecided', $4 WHERE NOT EXISTS (
+                 SELECT FROM decisions WHERE portal = $1 AND lead_id = $2 AND epoch = $3)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .bind(first_seen.to_sqlx())
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("noting that a lead waits to be decided"))?;
+        Ok(())
+    }
+
+    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError> {
+        // A lead may have been decided, and be done with, between the two looks of `note_undecided`.
+        let (held, oldest): (i64, Option<SqlTimestamp>) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE state = 'held'), min(first_seen) FROM waiting_leads AS waiting
+             WHERE portal = $1 AND NOT (state = 'undecided' AND EXISTS (
+                 SELECT FROM decisions WHERE portal = waiting.portal AND lead_id = waiting.lead_id
+                                             AND epoch = waiting.epoch))",
+        )
+        .bind(portal.as_str())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::during("counting waiting leads"))?;
+        Ok((u64::try_from(held).unwrap_or_default(), oldest.map(SqlTimestamp::to_jiff)))
+    }
+}

@@ -1,0 +1,27 @@
+//! The leads that wait for their owner to be set.
+
+use async_trait::async_trait;
+use common::ids::PortalName;
+use common::messages::AssignmentKey;
+use jiff::Timestamp;
+
+use crate::StoreError;
+
+/// What waits, for gauges and alarms. Who waits follows by itself from decisions, ends and dead letters;
+/// only a lead that cannot even be decided must be told.
+#[async_trait]
+pub trait Waiting: Send + Sync + 'static {
+    /// Remembers that the event of this lead failed and is tried again later. Nothing changes where the
+    /// lead waits already or was decided.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) -> Result<(), StoreError>;
+
+    /// How many leads are held, and since when the lead that waits longest for an owner has waited: held
+    /// ones, those whose event failed and is tried again, and those whose command is not carried out yet.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError>;
+}
