@@ -6,6 +6,7 @@
 //! close a pack only when it may be sent takes a permit first ([`Portal::permit`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::ids::PortalName;
 use serde_json::Value;
@@ -89,14 +90,17 @@ impl Portal {
         let took = started.elapsed();
         self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
         match &result {
-            Ok(envelope) => tracing::debug!(
-                portal = %self.name,
-                method,
-                duration_ms = millis(took),
-                portal_seconds = envelope.time.duration,
-                operating_seconds = envelope.time.operating,
-                "portal.answered"
-            ),
+            Ok(envelope) => {
+                self.metrics.told(&self.name, method, envelope.time);
+                tracing::debug!(
+                    portal = %self.name,
+                    method,
+                    duration_ms = millis(took),
+                    portal_seconds = envelope.time.duration,
+                    operating_seconds = envelope.time.operating,
+                    "portal.answered"
+                );
+            }
             Err(error) if error.is_query_limit() => self.tell_refused().await,
             Err(_) => {}
         }
@@ -129,6 +133,9 @@ impl Portal {
         check_size(commands)?;
         let (body, keys) = batch_body(commands);
         let envelope = self.call_with(permit, "batch", &body).await?;
+        for (method, time) in envelope::batch_times(&envelope.result, &keys) {
+            self.metrics.told(&self.name, method, time);
+        }
         envelope::read_batch(envelope.result, &keys)
     }
 
@@ -148,9 +155,10 @@ impl Portal {
             .ok_or_else(|| PortalError::Unexpected { method: METHOD.to_owned(), expected: "a time" })
     }
 
-    /// Counts a pack for the metrics; whoever packs calls it once a request.
-    pub fn count_pack(&self, kind: PackKind, leads: usize) {
-        self.metrics.packed(&self.name, kind, leads);
+    /// Counts a pack and the time its request took for the metrics; whoever packs calls it once a
+    /// request, when it has ended.
+    pub fn count_pack(&self, kind: PackKind, leads: usize, took: Duration) {
+        self.metrics.packed(&self.name, kind, leads, took);
     }
 
     async fn tell_refused(&self) {

@@ -98,6 +98,15 @@ pub(crate) fn read_batch(
     Ok(commands.iter().map(outcome).collect())
 }
 
+/// What a batch's `result_time` says about each command that ran, with its method, in their order.
+pub(crate) fn batch_times<'a>(
+    result: &'a Value,
+    commands: &'a [(String, &'a str)],
+) -> impl Iterator<Item = (&'a str, Timing)> {
+    let times = result.get("result_time");
+    commands.iter().filter_map(move |(key, method)| Some((*method, timing(times?.get(key)?))))
+}
+
 /// A PHP array as a map: `[]` is empty, and a list has the keys `0`, `1`, `2`…
 fn container(value: Option<Value>) -> Map<String, Value> {
     match value {
@@ -204,6 +213,17 @@ mod tests {
             assert_eq!(ran, expected, "{result}");
         }
         assert!(read_batch(json!([]), &keys).is_err());
+    }
+
+    #[test]
+    fn a_batch_tells_the_time_of_each_method_that_ran() {
+        let keys = [("c00".to_owned(), "crm.lead.get"), ("c01".to_owned(), "crm.lead.update")];
+        let result = json!({"result_time": {"c01": {"duration": 0.2, "operating": "3.5"}}});
+        let times: Vec<_> = batch_times(&result, &keys).collect();
+        assert_eq!(times, [("crm.lead.update", Timing { duration: Some(0.2), operating: Some(3.5) })]);
+        for empty in [json!({"result_time": []}), json!({}), json!([])] {
+            assert_eq!(batch_times(&empty, &keys).count(), 0, "{empty}");
+        }
     }
 
     #[test]

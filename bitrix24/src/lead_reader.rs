@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::ids::LeadId;
+use tokio::time::Instant;
 
 use crate::client::Portal;
 use crate::error::PortalError;
@@ -66,7 +67,7 @@ impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
 
     async fn send(&self, permit: Permit, pack: Vec<LeadId>) -> Vec<Result<Option<PortalLead>, PortalError>> {
         let distinct: Vec<LeadId> = pack.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        self.portal.count_pack(PackKind::Read, distinct.len());
+        let started = Instant::now();
         let outcomes = match distinct.as_slice() {
             [id] => vec![self.portal.get_lead_with(permit, *id).await],
             ids => match self.portal.get_leads_with(permit, ids).await {
@@ -74,6 +75,7 @@ impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
                 Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
             },
         };
+        self.portal.count_pack(PackKind::Read, distinct.len(), started.elapsed());
         // A lead may be wanted by several callers.
         let outcomes: BTreeMap<LeadId, _> = distinct.iter().copied().zip(outcomes).collect();
         pack.iter().map(|id| outcomes.get(id).cloned().unwrap_or(Err(PortalError::Interrupted))).collect()

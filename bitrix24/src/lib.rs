@@ -19,6 +19,7 @@ pub mod lead_reader;
 pub mod limits;
 pub mod metrics;
 pub mod notify;
+mod operating;
 pub mod pack;
 pub mod scan;
 pub mod transport;

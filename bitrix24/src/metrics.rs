@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use common::failure::{Failure, FailureClass};
 use common::ids::PortalName;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use crate::envelope::Timing;
 use crate::error::PortalError;
+use crate::operating::OperatingTimes;
 
 /// The methods with a label of their own; any other is `other`.
 const METHODS: [&str; 8] = [
@@ -30,6 +32,9 @@ const WAIT_BUCKETS: [f64; 9] = [0.005, 0.05, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 12
 
 /// In leads. 1 is a lone lead, up to 50 fit into one list, 500 into one request.
 const PACK_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0];
+
+/// The weight of the newest value: with 0.2, the last ten make up nine tenths of the average.
+const SMOOTHING: f64 = 0.2;
 
 /// How one request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +115,10 @@ pub struct PortalMetrics {
     wait: HistogramVec,
     /// Leads handled by one request.
     pack_leads: HistogramVec,
+    /// Time of a request by its number of leads, smoothed, in seconds.
+    lead_seconds: GaugeVec,
+    /// Execution time that a method has used, as the portal last said.
+    operating: OperatingTimes,
 }
 
 impl PortalMetrics {
@@ -147,7 +156,18 @@ impl PortalMetrics {
                 &["portal", "kind"],
                 &PACK_BUCKETS,
             )?,
+            lead_seconds: GaugeVec::new(
+                Opts::new(
+                    "rota_portal_lead_seconds",
+                    "Time of a request divided by its leads, in seconds, smoothed over about the last ten requests \
+                     (exponentially weighted moving average).",
+                ),
+                &["portal", "kind"],
+            )?,
+            operating: OperatingTimes::new()?,
         };
+        registry.register(Box::new(metrics.lead_seconds.clone()))?;
+        registry.register(Box::new(metrics.operating.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.wait.clone()))?;
@@ -167,6 +187,18 @@ impl PortalMetrics {
         self.wait.with_label_values(&[portal]);
         for kind in PackKind::ALL {
             self.pack_leads.with_label_values(&[portal, kind.as_str()]);
+            self.lead_seconds.with_label_values(&[portal, kind.as_str()]);
+        }
+        for method in METHODS.into_iter().filter(|method| has_limit(method)) {
+            self.operating.start_at_zero(portal, method);
+        }
+    }
+
+    /// What an answer to `method`, alone or in a batch, said about the time it has used.
+    pub(crate) fn told(&self, portal: &PortalName, method: &str, time: Timing) {
+        let method = label(method);
+        if let Some(seconds) = time.operating.filter(|_| has_limit(method)) {
+            self.operating.told(portal.as_str(), method, seconds);
         }
     }
 
@@ -186,10 +218,25 @@ impl PortalMetrics {
         self.wait.with_label_values(&[portal.as_str()]).observe(time.as_secs_f64());
     }
 
-    pub(crate) fn packed(&self, portal: &PortalName, kind: PackKind, leads: usize) {
-        let leads = u32::try_from(leads).unwrap_or(u32::MAX);
-        self.pack_leads.with_label_values(&[portal.as_str(), kind.as_str()]).observe(f64::from(leads));
+    pub(crate) fn packed(&self, portal: &PortalName, kind: PackKind, leads: usize, took: Duration) {
+        let leads = f64::from(u32::try_from(leads).unwrap_or(u32::MAX));
+        let labels = [portal.as_str(), kind.as_str()];
+        self.pack_leads.with_label_values(&labels).observe(leads);
+        // Two requests that end at the same moment may overwrite each other here: no harm to an average.
+        let average = self.lead_seconds.with_label_values(&labels);
+        average.set(smoothed(average.get(), took.as_secs_f64() / leads.max(1.0)));
     }
+}
+
+/// The average after one more value; the first one is the average itself.
+fn smoothed(average: f64, value: f64) -> f64 {
+    if average > 0.0 { average + SMOOTHING * (value - average) } else { value }
+}
+
+/// The portal limits the time of methods, not of the batch around them; different methods have no time
+/// in common.
+fn has_limit(method: &str) -> bool {
+    !matches!(method, "batch" | "other")
 }
 
 fn label(method: &str) -> &'static str {
@@ -225,6 +272,32 @@ mod tests {
         }
         assert!(text.contains("rota_budget_wait_seconds_count{portal=\"acme\"} 0"), "{text}");
         assert!(text.contains("rota_portal_pack_leads_count{kind=\"write\",portal=\"acme\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn the_average_follows_slowly_and_starts_at_the_first_value() {
+        assert!((smoothed(0.0, 3.0) - 3.0).abs() < f64::EPSILON);
+        let after_ten = (0..10).fold(1.0, |average, _| smoothed(average, 2.0));
+        assert!((1.88..1.90).contains(&after_ten), "{after_ten}");
+    }
+
+    #[test]
+    fn the_time_of_a_method_is_seen_and_that_of_a_batch_is_not() {
+        let registry = Registry::new();
+        let metrics = PortalMetrics::new(&registry).unwrap();
+        let acme = "acme".parse().unwrap();
+        metrics.start_at_zero(&acme);
+        let time = Timing { duration: None, operating: Some(12.5) };
+        for method in ["crm.lead.update", "batch", "crm.deal.list"] {
+            metrics.told(&acme, method, time);
+        }
+        metrics.told(&acme, "crm.lead.get", Timing::default());
+        let text = exposition(&registry);
+        let series =
+            |method: &str| format!("rota_portal_operating_seconds{{method=\"{method}\",portal=\"acme\"}}");
+        assert!(text.contains(&format!("{} 12.5", series("crm.lead.update"))), "{text}");
+        assert!(text.contains(&format!("{} 0", series("crm.lead.get"))), "{text}");
+        assert!(!text.contains(&series("batch")) && !text.contains(&series("other")), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bitrix24::lead::{Written, set_owner_command, written};
@@ -91,9 +92,11 @@ impl Writer {
         pack: Uuid,
         writes: &[&Write],
     ) -> Vec<Result<WriteEnd, PortalError>> {
-        self.portal.count_pack(PackKind::Write, writes.len());
         let commands: Vec<Command> = writes.iter().flat_map(|write| commands_of(write)).collect();
-        let outcomes = match self.portal.batch_with(permit, &commands).await {
+        let started = Instant::now();
+        let outcomes = self.portal.batch_with(permit, &commands).await;
+        self.portal.count_pack(PackKind::Write, writes.len(), started.elapsed());
+        let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(error) => return self.none_ran(pack, writes, &error).await,
         };

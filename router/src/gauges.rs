@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::budget::BucketLimits;
 use common::clock::Clock;
 use common::failure::chain;
 use common::ids::PortalName;
@@ -16,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps the gauges.
 pub(crate) struct Gauges {
-    pub(crate) portals: Vec<PortalName>,
+    pub(crate) portals: Vec<(PortalName, BucketLimits)>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<RouterMetrics>,
@@ -41,10 +42,11 @@ impl Gauges {
     }
 
     async fn count(&self) -> Result<(), StoreError> {
-        for portal in &self.portals {
+        for (portal, limits) in &self.portals {
             let (held, oldest) = self.store.waiting(portal).await?;
             let age = oldest.map(|since| self.clock.now().duration_since(since).as_secs().max(0));
             self.metrics.waiting(portal, held, age.unwrap_or_default());
+            self.metrics.budget(portal, self.store.budget_used(portal, *limits).await?, limits.burst);
         }
         self.metrics.dead_letters(&self.store.dead_letter_counts().await?);
         Ok(())

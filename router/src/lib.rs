@@ -62,8 +62,9 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     context.unless_stopped(postgres.migrate()).await?;
     let store: Arc<dyn Store> = Arc::new(postgres.clone());
     let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
-    let names: Vec<_> = config.portals.iter().map(|portal| portal.name.clone()).collect();
-    let metrics = Arc::new(RouterMetrics::register(&context.registry, &names)?);
+    let by_portal: Vec<_> =
+        routings.iter().map(|(portal, routing)| (portal.name.clone(), Arc::clone(routing))).collect();
+    let metrics = Arc::new(RouterMetrics::register(&context.registry, &by_portal)?);
     let surroundings = context.surroundings()?;
     let stop = context.lifecycle.stop();
     for (portal, routing) in routings {
@@ -87,7 +88,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         context.lifecycle.spawn("lead-events", worker.run(stop.clone()));
     }
     let due = Due {
-        portals: names.clone(),
+        portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
         store: Arc::clone(&store),
         broker: Arc::clone(&context.broker),
         topology: Arc::clone(&context.topology),
@@ -103,7 +104,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     };
     context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
     let gauges = Gauges {
-        portals: names,
+        portals: config.portals.iter().map(|portal| (portal.name.clone(), portal.limits.into())).collect(),
         store,
         clock: Arc::clone(&context.clock),
         metrics,

@@ -1,12 +1,14 @@
 //! What the router counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use common::failure::FailureClass;
 use common::ids::PortalName;
 use common::metrics::{counter, gauge};
+use distribution::Routing;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
-use store::Verdict;
+use store::{SavedDecision, Verdict};
 
 use crate::handler::word;
 
@@ -15,23 +17,40 @@ use crate::handler::word;
 pub(crate) struct RouterMetrics {
     /// `rota_decisions_total`
     decisions: IntCounterVec,
+    /// `rota_leads_given_total`
+    given: IntCounterVec,
     /// `rota_held_leads`
     held: IntGaugeVec,
     /// `rota_oldest_unassigned_lead_age_seconds`
     oldest: IntGaugeVec,
     /// `rota_dead_letters`
     dead: IntGaugeVec,
+    /// `rota_budget_used_requests`
+    budget_used: IntGaugeVec,
+    /// `rota_budget_burst_requests`
+    budget_burst: IntGaugeVec,
     portals: Vec<PortalName>,
 }
 
 impl RouterMetrics {
-    pub(crate) fn register(registry: &Registry, portals: &[PortalName]) -> prometheus::Result<Self> {
+    pub(crate) fn register(
+        registry: &Registry,
+        routings: &[(PortalName, Arc<Routing>)],
+    ) -> prometheus::Result<Self> {
+        let portals: Vec<PortalName> = routings.iter().map(|(portal, _)| portal.clone()).collect();
         let metrics = Self {
             decisions: counter(
                 registry,
                 "rota_decisions_total",
                 "Decisions made: assign, hold (nobody can take it now), skip (it needs nobody)",
                 &["portal", "outcome"],
+            )?,
+            given: counter(
+                registry,
+                "rota_leads_given_total",
+                "Leads given to a person, by the queue whose turn it was; the queue is empty where a rule names \
+                 the person. Queues and people are those of the routing file",
+                &["portal", "queue", "person"],
             )?,
             held: gauge(
                 registry,
@@ -42,7 +61,8 @@ impl RouterMetrics {
             oldest: gauge(
                 registry,
                 "rota_oldest_unassigned_lead_age_seconds",
-                "Age of the decided or held lead that has waited longest for its owner to be set; 0 when none waits",
+                "Age of the lead that has waited longest for its owner to be set: held, parked after a failure, put off \
+                 as too fast, or decided and not carried out; 0 when none waits",
                 &["portal"],
             )?,
             dead: gauge(
@@ -51,10 +71,28 @@ impl RouterMetrics {
                 "Messages that wait for a human; the portal is empty where it cannot be told",
                 &["portal", "class"],
             )?,
-            portals: portals.to_vec(),
+            budget_used: gauge(
+                registry,
+                "rota_budget_used_requests",
+                "Level of the count of requests that all processes share; at the burst a request has to wait",
+                &["portal"],
+            )?,
+            budget_burst: gauge(
+                registry,
+                "rota_budget_burst_requests",
+                "The portal's limit for that level, as configured",
+                &["portal"],
+            )?,
+            portals,
         };
-        for portal in portals {
+        for (portal, routing) in routings {
             let portal = portal.as_str();
+            for queue in routing.queues() {
+                for member in &queue.members {
+                    let labels = [portal, queue.name.as_str(), member.person.name.as_str()];
+                    metrics.given.with_label_values(&labels).inc_by(0);
+                }
+            }
             for outcome in ["assign", "hold", "skip"] {
                 metrics.decisions.with_label_values(&[portal, outcome]).inc_by(0);
             }
@@ -65,14 +103,23 @@ impl RouterMetrics {
         Ok(metrics)
     }
 
-    pub(crate) fn decided(&self, portal: &PortalName, verdict: &Verdict) {
-        self.decisions.with_label_values(&[portal.as_str(), word(verdict)]).inc();
+    pub(crate) fn decided(&self, portal: &PortalName, saved: &SavedDecision) {
+        self.decisions.with_label_values(&[portal.as_str(), word(&saved.verdict)]).inc();
+        if let Verdict::Assign { person, .. } = &saved.verdict {
+            let queue = saved.queue.as_deref().unwrap_or_default();
+            self.given.with_label_values(&[portal.as_str(), queue, person]).inc();
+        }
     }
 
     pub(crate) fn waiting(&self, portal: &PortalName, held: u64, oldest_seconds: i64) {
         let held = i64::try_from(held).unwrap_or(i64::MAX);
         self.held.with_label_values(&[portal.as_str()]).set(held);
         self.oldest.with_label_values(&[portal.as_str()]).set(oldest_seconds);
+    }
+
+    pub(crate) fn budget(&self, portal: &PortalName, used: u32, burst: u32) {
+        self.budget_used.with_label_values(&[portal.as_str()]).set(used.into());
+        self.budget_burst.with_label_values(&[portal.as_str()]).set(burst.into());
     }
 
     /// Sets the counts; a pair that is not there (any more) is zero.
