@@ -1,7 +1,7 @@
 //! Where an event goes before its sender is answered: the broker, or the spool, or nowhere.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::broker::{Broker, BrokerStatus, Message, PublishError, Route};
 use common::failure::{Failure, FailureClass, chain};
@@ -12,6 +12,9 @@ use crate::spool::{Spool, SpoolError};
 
 /// How often the spool is looked at.
 const DRAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// How often is looked for what replicas that are gone have left.
+const INHERIT_EVERY: Duration = Duration::from_mins(1);
 
 /// Where an event was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,20 +88,42 @@ impl Outbox {
             stop.requested().await;
             return;
         };
+        let mut inherited: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = stop.requested() => return,
                 () = tokio::time::sleep(DRAIN_EVERY) => {}
             }
-            if spool.bytes() == 0 {
-                continue;
+            if spool.bytes() > 0 {
+                self.drain_logged(&spool).await;
+                self.metrics.spooled_bytes(spool.bytes());
             }
-            match self.drain_once(&spool).await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(event = "spool.drained", count),
-                Err(error) => tracing::warn!(event = "spool.drain_failed", error = format!("{error:#}")),
+            if inherited.is_none_or(|last| last.elapsed() >= INHERIT_EVERY) {
+                inherited = Some(Instant::now());
+                self.inherit(&spool).await;
             }
-            self.metrics.spooled_bytes(spool.bytes());
+        }
+    }
+
+    /// Empties what replicas that are gone have left in the folder.
+    async fn inherit(&self, spool: &Arc<Spool>) {
+        let spool = Arc::clone(spool);
+        match tokio::task::spawn_blocking(move || spool.left_behind()).await {
+            Ok(Ok(left)) => {
+                for spool in left {
+                    self.drain_logged(&Arc::new(spool)).await;
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(event = "spool.drain_failed", error = %error),
+            Err(error) => tracing::error!(event = "spool.drain_failed", error = %error),
+        }
+    }
+
+    async fn drain_logged(&self, spool: &Arc<Spool>) {
+        match self.drain_once(spool).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(event = "spool.drained", count),
+            Err(error) => tracing::warn!(event = "spool.drain_failed", error = format!("{error:#}")),
         }
     }
 

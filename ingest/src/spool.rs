@@ -3,8 +3,11 @@
 //! One JSON line an event, appended to one file and synced. Draining takes whole files: the file that
 //! is being written is closed first and a new one begun. A line that a crash cut short was never
 //! answered with 200; it is dropped and said so.
+//!
+//! Replicas may share one folder (a volume): each takes a place in it that nobody holds, and also brings
+//! away what a replica that is gone has left in its own ([`Spool::left_behind`]).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,8 +19,13 @@ use serde::{Deserialize, Serialize};
 /// The ending of the spool's files.
 const ENDING: &str = "spool";
 
-/// A folder of events.
+/// How many processes may share a folder; more than anybody runs on one host.
+const PLACES: u32 = 64;
+
+/// A folder of events: one place in the folder that is configured.
 pub(crate) struct Spool {
+    /// The folder that is configured; it is the first place itself.
+    root: PathBuf,
     directory: PathBuf,
     max_bytes: u64,
     state: Mutex<State>,
@@ -64,18 +72,48 @@ struct Line {
 }
 
 impl Spool {
-    /// Opens the folder, with what an earlier process left there.
-    pub(crate) fn open(directory: &Path, max_bytes: u64) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+    /// Opens the first free place in the folder, with what an earlier process left there.
+    pub(crate) fn open(root: &Path, max_bytes: u64) -> io::Result<Self> {
+        for number in 1..=PLACES {
+            if let Some(spool) = Self::open_place(root, place(root, number), max_bytes)? {
+                return Ok(spool);
+            }
+        }
+        Err(io::Error::other(format!("{PLACES} other processes use it")))
+    }
+
+    /// The places in which a process that is gone left events. They are held until dropped.
+    pub(crate) fn left_behind(&self) -> io::Result<Vec<Self>> {
+        let mut left = Vec::new();
+        for directory in (1..=PLACES).map(|number| place(&self.root, number)) {
+            if directory != self.directory
+                && directory.is_dir()
+                && !files(&directory)?.is_empty()
+                && let Some(spool) = Self::open_place(&self.root, directory, self.max_bytes)?
+            {
+                left.push(spool);
+            }
+        }
+        Ok(left)
+    }
+
+    /// `None` where another process holds it.
+    fn open_place(root: &Path, directory: PathBuf, max_bytes: u64) -> io::Result<Option<Self>> {
+        fs::create_dir_all(&directory)?;
+        // A folder that cannot be written is found out now, not when the broker is away.
+        let lock = File::create(directory.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         let mut state = State { writing: None, newest: 0, bytes: 0 };
-        for (number, path) in files(directory)? {
+        for (number, path) in files(&directory)? {
             state.newest = state.newest.max(number);
             state.bytes += fs::metadata(path)?.len();
         }
-        // A folder that cannot be written is found out now, not when the broker is away.
-        let lock = File::create(directory.join("lock"))?;
-        lock.try_lock().map_err(|_| io::Error::other("another process uses it; give each ingest its own"))?;
-        Ok(Self { directory: directory.to_owned(), max_bytes, state: Mutex::new(state), _lock: lock })
+        let state = Mutex::new(state);
+        Ok(Some(Self { root: root.to_owned(), directory, max_bytes, state, _lock: lock }))
     }
 
     /// How much is in it.
@@ -140,6 +178,10 @@ impl Spool {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn place(root: &Path, number: u32) -> PathBuf {
+    if number == 1 { root.to_owned() } else { root.join(number.to_string()) }
 }
 
 /// The spool's files, oldest first.
@@ -218,12 +260,27 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_cannot_share_it() {
+    fn processes_that_share_a_folder_have_a_place_each_and_inherit_from_the_dead() {
         let folder = tempfile::tempdir().unwrap();
+        let (route, message) = event("1");
         let first = Spool::open(folder.path(), 10_000).unwrap();
-        assert!(Spool::open(folder.path(), 10_000).is_err());
-        drop(first);
-        assert!(Spool::open(folder.path(), 10_000).is_ok());
+        let second = Spool::open(folder.path(), 10_000).unwrap();
+        second.append(&route, &message).unwrap();
+        assert!(ids(&first).is_empty());
+        assert!(first.left_behind().unwrap().is_empty(), "the second lives");
+
+        drop(second);
+        let left = first.left_behind().unwrap();
+        assert_eq!(left.iter().flat_map(ids).collect::<Vec<_>>(), ["1"]);
+        let third = Spool::open(folder.path(), 10_000).unwrap();
+        assert!(ids(&third).is_empty(), "the place is held while it is emptied");
+        for spool in &left {
+            for file in spool.take_files().unwrap() {
+                spool.remove(&file.path).unwrap();
+            }
+        }
+        drop(left);
+        assert!(first.left_behind().unwrap().is_empty());
     }
 
     #[test]
