@@ -3,6 +3,7 @@
 //! Live looks at nothing but the process itself: a broker that is away must not make a supervisor
 //! kill us. Ready answers 503 with everything that is wrong, by name, in JSON.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use tokio::net::TcpListener;
 
 use crate::broker::{Broker, BrokerStatus};
@@ -25,6 +26,7 @@ use crate::metrics;
 struct Admin {
     health: Health,
     registry: Registry,
+    ready_gauge: IntGauge,
     broker: Arc<dyn Broker>,
 }
 
@@ -32,6 +34,7 @@ struct Admin {
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
+    ready_gauge: IntGauge,
     health: Health,
     broker: Arc<dyn Broker>,
     stop: Stop,
@@ -40,26 +43,39 @@ pub async fn serve(
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(render))
-        .with_state(Admin { health, registry, broker });
+        .with_state(Admin { health, registry, ready_gauge, broker });
     let served = axum::serve(listener, app).with_graceful_shutdown(async move { stop.requested().await });
     if let Err(error) = served.await {
         tracing::error!(event = "admin.failed", error = %error);
     }
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
-    let mut failures = admin.health.failures();
-    match admin.broker.status() {
-        BrokerStatus::Ready => {}
-        BrokerStatus::Blocked(why) => drop(failures.insert("broker".to_owned(), format!("blocked: {why}"))),
-        BrokerStatus::Disconnected(why) => drop(failures.insert("broker".to_owned(), why)),
+impl Admin {
+    /// Everything that is wrong, by name.
+    fn failures(&self) -> BTreeMap<String, String> {
+        let mut failures = self.health.failures();
+        match self.broker.status() {
+            BrokerStatus::Ready => {}
+            BrokerStatus::Blocked(why) => {
+                failures.insert("broker".to_owned(), format!("blocked: {why}"));
+            }
+            BrokerStatus::Disconnected(why) => {
+                failures.insert("broker".to_owned(), why);
+            }
+        }
+        failures
     }
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let failures = admin.failures();
     let status = if failures.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": failures.is_empty(), "failures": failures });
     (status, axum::Json(body)).into_response()
 }
 
 async fn render(State(admin): State<Admin>) -> Response {
+    admin.ready_gauge.set(admin.failures().is_empty().into());
     match metrics::render(&admin.registry) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -100,7 +100,10 @@ impl Context {
         let metrics = BrokerMetrics::register(&registry)?;
         let broker: Arc<dyn Broker> = Arc::new(RabbitMq::start(&settings, Arc::clone(&topology), metrics));
         let mut lifecycle = Lifecycle::new(stop.clone(), health.clone());
-        let serve = admin::serve(admin, registry.clone(), health, Arc::clone(&broker), stop);
+        let ready =
+            IntGauge::new("rota_ready", "1 while /ready answers 200: nothing is wrong with this process")?;
+        registry.register(Box::new(ready.clone()))?;
+        let serve = admin::serve(admin, registry.clone(), ready, health, Arc::clone(&broker), stop);
         lifecycle.spawn("admin", serve);
         let clock = Arc::new(SystemClock);
         Ok(Self { stage, config: Arc::new(config), topology, broker, clock, registry, lifecycle })
