@@ -44,9 +44,10 @@ pub fn router(portal: Arc<Portal>) -> Router {
         .with_state(portal)
 }
 
-#[derive(Deserialize)]
+/// The body of `POST /leads`.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct NewLeads {
+pub struct NewLeads {
     count: usize,
     per_second: Option<f64>,
     fields: Php,
@@ -61,21 +62,26 @@ impl Default for NewLeads {
 }
 
 async fn add_leads(Extract(portal): Extract<Arc<Portal>>, Json(new): Json<NewLeads>) -> Json<Value> {
+    Json(json!({ "ids": add_all(&portal, new) }))
+}
+
+/// Adds leads, or lets them come at a rate; answers the ids of those that are there at once.
+pub fn add_all(portal: &Arc<Portal>, new: NewLeads) -> Vec<u64> {
     let repeated = std::iter::repeat_n(new.fields.clone(), new.count);
     let all: Vec<Php> = new.leads.into_iter().chain(repeated).collect();
     let Some(per_second) = new.per_second.filter(|rate| *rate > 0.0) else {
-        let ids: Vec<u64> = all.iter().map(|fields| add(&portal, fields, new.events)).collect();
-        return Json(json!({ "ids": ids }));
+        return all.iter().map(|fields| add(portal, fields, new.events)).collect();
     };
     // The interval makes up for ticks that came late, so that the rate is kept.
     let mut ticks = tokio::time::interval(Duration::from_secs_f64((1.0 / per_second).clamp(1e-6, 1e6)));
+    let portal = Arc::clone(portal);
     tokio::spawn(async move {
         for fields in all {
             ticks.tick().await;
             add(&portal, &fields, new.events);
         }
     });
-    Json(json!({ "ids": [] }))
+    Vec::new()
 }
 
 fn add(portal: &Arc<Portal>, fields: &Php, with_event: bool) -> u64 {

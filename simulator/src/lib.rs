@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-pub use portal::{Portal, Settings};
+pub use control::{NewLeads, add_all};
+pub use portal::{Memory, Portal, Settings};
 
 /// Serves the REST API and the control API until `stop` resolves.
 ///
@@ -35,6 +36,19 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let portal = Arc::new(Portal::new(settings, rest.local_addr()?));
+    serve(rest, control, portal, stop).await
+}
+
+/// As [`run`], for a portal that is there already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    rest: TcpListener,
+    control: TcpListener,
+    portal: Arc<Portal>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let rest = axum::serve(rest, rest::router(Arc::clone(&portal)));
     let control = axum::serve(control, control::router(portal));
     tokio::select! {

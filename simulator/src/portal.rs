@@ -78,7 +78,7 @@ impl Default for Settings {
 }
 
 /// A lead with the story of its owners.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Lead {
     /// Its fields as the portal shows them.
     pub fields: Map<String, Value>,
@@ -87,7 +87,7 @@ pub struct Lead {
 }
 
 /// A change of a lead's owner.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OwnerChange {
     /// When.
     pub at: Timestamp,
@@ -98,7 +98,7 @@ pub struct OwnerChange {
 }
 
 /// A notice that an employee got.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Notification {
     /// Its id.
     pub id: u64,
@@ -160,6 +160,16 @@ pub struct State {
     pub outgoing: Vec<Outgoing>,
 }
 
+/// What outlives a restart: what a real portal keeps in its database.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    leads: BTreeMap<u64, Lead>,
+    next_lead: u64,
+    users: BTreeMap<u64, Map<String, Value>>,
+    notifications: Vec<Notification>,
+}
+
 /// One portal.
 #[derive(Debug)]
 pub struct Portal {
@@ -193,6 +203,26 @@ impl Portal {
             .build()
             .unwrap_or_default();
         Self { state: Mutex::new(state), address, client }
+    }
+
+    /// What is to be kept over a restart.
+    pub fn memory(&self) -> Memory {
+        let state = self.state();
+        Memory {
+            leads: state.leads.clone(),
+            next_lead: state.next_lead,
+            users: state.users.clone(),
+            notifications: state.notifications.clone(),
+        }
+    }
+
+    /// Takes up what was kept.
+    pub fn remember(&self, memory: Memory) {
+        let mut state = self.state();
+        state.leads = memory.leads;
+        state.next_lead = memory.next_lead;
+        state.users = memory.users;
+        state.notifications = memory.notifications;
     }
 
     /// The state, for a moment.

@@ -49,6 +49,30 @@ async fn it_prints_one_line_serves_and_ends_on_sigterm() {
     assert_eq!(rest, "", "it prints nothing else");
 }
 
+#[tokio::test]
+async fn what_it_keeps_in_a_file_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portal.json").display().to_string();
+    for (ids, leads) in [(json!(["1", "2"]), r#"{"count":2}"#), (json!(["1", "2", "3"]), r#"{"count":1}"#)] {
+        let mut process = Process(program().args(["--data", &file, "--leads", leads]).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let control = line["control"].as_str().unwrap();
+        let there = send(client().get(format!("{control}/leads"))).await.json();
+        let there: Vec<Value> =
+            there.as_array().unwrap().iter().map(|lead| lead["fields"]["ID"].clone()).collect();
+        assert_eq!(json!(there), ids);
+
+        let health = |address: &str| program().args(["healthcheck", "--control", address]).status().unwrap();
+        assert!(health(control.trim_start_matches("http://")).success());
+        let kill = Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        assert!(eventually("its end", async || process.0.try_wait().unwrap()).await.success());
+        assert!(!health(control.trim_start_matches("http://")).success());
+    }
+}
+
 #[test]
 fn it_refuses_settings_that_it_does_not_know() {
     let output = program().args(["--settings", r#"{"colour":"red"}"#]).output().unwrap();
