@@ -1,14 +1,36 @@
 # Every command a person types. CI runs the same ones (.ci/run).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint deny fmt build services tools
+.PHONY: help demo up down test compose-test lint deny fmt build services tools
+
+# Compose v2, or the older docker-compose, which needs to be told to build with BuildKit.
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+PROFILES := --profile demo --profile observability
+export DOCKER_BUILDKIT := 1
+export COMPOSE_DOCKER_CLI_BUILD := 1
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: services ## run everything on this machine, with a simulated portal
 	cargo build --release --workspace --bins
 	@target="$${CARGO_TARGET_DIR:-target}" && exec "$$target/release/demo"
+
+up: ## start all in containers, with a simulated portal and dashboards
+	$(COMPOSE) $(PROFILES) up -d --build
+	@echo
+	@echo "Grafana        http://$$($(COMPOSE) $(PROFILES) port grafana 3000)   user admin, password" \
+		"$$($(COMPOSE) $(PROFILES) exec -T grafana cat /run/rota/password)"
+	@echo "Prometheus     http://$$($(COMPOSE) $(PROFILES) port prometheus 9090)"
+	@echo "events go to   http://$$($(COMPOSE) $(PROFILES) port proxy 8080)/bitrix24/<portal>/events"
+	@echo "the simulator  http://$$($(COMPOSE) $(PROFILES) port simulator 8001)/leads   (a new lead every other second)"
+
+down: ## stop what `make up` started; the data stay
+	$(COMPOSE) $(PROFILES) down
+
+compose-test: ## try docker-compose.yml as it is; STAND_INS=1 where no image can be pulled
+	@if [ -n "$(STAND_INS)" ]; then e2e/compose/stand-ins; fi
+	$(if $(STAND_INS),ROTA_STAND_INS=1) cargo run --quiet -p e2e --bin compose-test
 
 # Doc tests before the others, so that the summary stands last. The programs are built first: the tests of whole
 # processes look for them beside their own executables.

@@ -5,6 +5,7 @@
 mod bad_days;
 mod broker;
 mod common_parts;
+mod deployment;
 mod pipeline;
 mod services;
 mod spool;

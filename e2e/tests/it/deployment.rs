@@ -1,0 +1,135 @@
+//! What the files for containers promise, read from the files: no engine is needed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+const STAGES: [&str; 3] = ["ingest", "router", "notifier"];
+
+fn file(name: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn compose() -> Value {
+    serde_saphyr::from_str(&file("docker-compose.yml")).unwrap()
+}
+
+/// `${NAME:-value}` → (NAME, value); the value is empty where there is none.
+fn variables(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for part in text.split("${").skip(1) {
+        let inside = part.split_once('}').expect("a closing brace").0;
+        let end = inside.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(inside.len());
+        let (name, rest) = inside.split_at(end);
+        let value = rest.strip_prefix(":-").unwrap_or_default();
+        if let Some(before) = found.insert(name.to_owned(), value.to_owned()) {
+            assert_eq!(before, value, "{name} has two defaults");
+        }
+    }
+    found
+}
+
+/// `#NAME=value` lines; each must have words above it.
+fn explained(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for paragraph in text.split("\n\n") {
+        for line in paragraph.lines() {
+            let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            if let Some((name, value)) =
+                line.trim_start_matches('#').split_once('=').filter(|(name, _)| is_name(name))
+            {
+                assert!(line.starts_with('#'), "{name} is set and not shown: a copy would pin the default");
+                assert!(found.insert(name.to_owned(), value.to_owned()).is_none(), "{name} stands twice");
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_example_of_the_environment_has_each_variable_with_its_default() {
+    let mut used = variables(&file("docker-compose.yml"));
+    let tls = variables(&file("deploy/compose/tls.yml"));
+    assert_eq!(tls.keys().collect::<Vec<_>>(), ["ROTA_SITE"]);
+    used.extend(tls);
+    let mut shown = explained(&file(".env.example"));
+    // Compose's own, and one without a default.
+    for own in ["COMPOSE_FILE", "COMPOSE_PROJECT_NAME"] {
+        assert!(shown.remove(own).is_some(), "{own}");
+    }
+    assert_eq!(shown.insert("ROTA_SITE".to_owned(), String::new()).as_deref(), Some("rota.example.com"));
+    assert_eq!(shown, used);
+}
+
+#[test]
+fn a_variable_that_nobody_explained_would_be_found() {
+    assert_eq!(variables("a ${X:-1} ${Y_Z} b")["X"], "1");
+    assert_eq!(variables("${X:?why}")["X"], "");
+    assert_eq!(
+        explained("# Words.\n#X=1=2\n\n#Y=\n# z=3"),
+        [("X".into(), "1=2".into()), ("Y".into(), String::new())].into()
+    );
+}
+
+#[test]
+fn stages_scale_and_every_service_is_confined() {
+    let compose = compose();
+    let services = compose["services"].as_object().unwrap();
+    for stage in STAGES {
+        let service = &services[stage];
+        assert!(
+            service.get("ports").is_none() && service.get("container_name").is_none(),
+            "{stage} must scale"
+        );
+        assert_eq!(service["read_only"], json!(true), "{stage}");
+        for server in ["rabbitmq", "postgres"] {
+            assert_eq!(service["depends_on"][server]["condition"], json!("service_healthy"), "{stage}");
+        }
+        assert!(service["mem_limit"].is_string(), "{stage}");
+        let config = &service["volumes"][0];
+        assert!(config.as_str().unwrap().ends_with(":/etc/rota:ro"), "{stage}: {config}");
+    }
+    for (name, service) in services {
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
+        assert_eq!(service["logging"]["options"]["max-size"], json!("10m"), "{name}");
+        assert!(name == "setup" || service["restart"] == json!("unless-stopped"), "{name}");
+        for port in service.get("ports").and_then(Value::as_array).unwrap_or(&Vec::new()) {
+            assert!(port.as_str().unwrap().contains(":-127.0.0.1:"), "{name} is open to everybody: {port}");
+        }
+        let image = service["image"].as_str().unwrap();
+        assert!(image.starts_with("${"), "{name}: the image {image} cannot be chosen");
+        assert!(!image.ends_with("latest}"), "{name}: {image}");
+    }
+}
+
+#[test]
+fn a_stage_has_longer_to_stop_than_it_takes() {
+    let seconds = |value: &Value| value.as_str().unwrap().trim_end_matches('s').parse::<u64>().unwrap();
+    let defaults: Value = serde_saphyr::from_str(&file("config/default.yaml")).unwrap();
+    let (grace, request) =
+        (seconds(&defaults["shutdown"]["grace"]), seconds(&defaults["portal_requests"]["timeout"]));
+    for stage in STAGES {
+        let stop = seconds(&compose()["services"][stage]["stop_grace_period"]);
+        assert!(stop > grace && grace > request, "{stage}: {stop} > {grace} > {request}");
+    }
+}
+
+#[test]
+fn images_are_built_by_the_toolchain_of_the_workspace_and_name_its_version() {
+    let dockerfile = file("Dockerfile");
+    let toolchain = file("rust-toolchain.toml");
+    let channel = toolchain.split('"').nth(1).unwrap();
+    assert!(dockerfile.contains(&format!("ARG BUILD_IMAGE=rust:{channel}-slim-bookworm\n")), "{channel}");
+    assert!(dockerfile.contains(&format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION"))));
+    assert!(!dockerfile.contains("# syntax="), "it would be fetched");
+    for program in ["ingest", "router", "notifier", "simulator"] {
+        let stage = dockerfile.split(&format!("FROM runtime AS {program}\n")).nth(1).unwrap();
+        let stage = stage.split("\nFROM ").next().unwrap();
+        let check = format!("CMD [\"/usr/local/bin/{program}\", \"healthcheck\"");
+        assert!(stage.contains(&check) && stage.contains("org.opencontainers.image.title"), "{program}");
+    }
+}
