@@ -23,13 +23,13 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use common::broker::Message;
 use common::broker::topology::Topology;
-use common::broker::{Headers, Message};
 use common::clock::Clock;
 use common::failure::chain;
 use common::ids::{LeadId, PortalName};
 use common::lifecycle::Stop;
-use common::messages::{Envelope, EventSource, LeadEvent, Payload};
+use common::messages::{Envelope, EventSource, LeadEvent};
 use common::telemetry::new_traceparent;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -177,14 +177,5 @@ pub(crate) fn lead_event(
         occurred_at: now,
         payload: LeadEvent { lead, source, ts },
     };
-    Message {
-        id: envelope.id.clone(),
-        kind: LeadEvent::TYPE.to_owned(),
-        body: envelope.to_bytes(),
-        headers: Headers {
-            first_seen: Some(now),
-            traceparent: Some(new_traceparent()),
-            ..Headers::default()
-        },
-    }
+    Message::first(&envelope, now, Some(new_traceparent()))
 }

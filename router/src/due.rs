@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::broker::topology::Topology;
-use common::broker::{Broker, Headers, Message};
+use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{HandlerError, chain};
 use common::ids::PortalName;
 use common::lifecycle::Stop;
-use common::messages::{Envelope, EventSource, LeadEvent, Payload};
+use common::messages::{Envelope, EventSource, LeadEvent};
 use store::Store;
 use uuid::Uuid;
 
@@ -55,12 +55,7 @@ impl Due {
                 occurred_at: now,
                 payload: LeadEvent { lead: key.lead, source: EventSource::Hold, ts: None },
             };
-            let message = Message {
-                id: envelope.id.clone(),
-                kind: LeadEvent::TYPE.to_owned(),
-                body: envelope.to_bytes(),
-                headers: Headers { first_seen: Some(first_seen), ..Headers::default() },
-            };
+            let message = Message::first(&envelope, first_seen, None);
             let route = self.topology.to_queue(self.topology.lead_events(portal));
             self.broker.publish(route, message).await?;
         }

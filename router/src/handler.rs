@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use bitrix24::{LeadReader, PortalLead};
 use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
-use common::broker::{Broker, Headers, Message};
+use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent, Payload};
+use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent};
 use distribution::{Credit, Decision, Lead, LeadError, Ledger, LedgerEntry, Roster, Routing, decide};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -175,16 +175,7 @@ impl Decide {
                 reason: saved.reason.clone(),
             },
         };
-        let message = Message {
-            id: envelope.id.clone(),
-            kind: AssignmentCommand::TYPE.to_owned(),
-            body: envelope.to_bytes(),
-            headers: Headers {
-                first_seen: Some(saved.first_seen),
-                traceparent: received.traceparent.clone(),
-                ..Headers::default()
-            },
-        };
+        let message = Message::first(&envelope, saved.first_seen, received.traceparent.clone());
         let route = self.topology.to_queue(self.topology.assignments(&self.portal));
         self.broker.publish(route, message).await?;
         self.store.published(&saved.key, self.clock.now()).await?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::messages::{Envelope, Payload};
 use crate::retry::Attempt;
 
 /// What travels beside a message's body: our own headers, and what the broker adds.
@@ -55,6 +56,21 @@ pub struct Message {
 }
 
 impl Message {
+    /// An envelope on its first way, about a matter that was first seen at `first_seen`.
+    #[must_use]
+    pub fn first<P: Payload>(
+        envelope: &Envelope<P>,
+        first_seen: Timestamp,
+        traceparent: Option<String>,
+    ) -> Self {
+        Self {
+            id: envelope.id.clone(),
+            kind: P::TYPE.to_owned(),
+            body: envelope.to_bytes(),
+            headers: Headers { first_seen: Some(first_seen), traceparent, ..Headers::default() },
+        }
+    }
+
     /// Which try at this message a delivery of it is.
     #[must_use]
     pub fn attempt(&self, now: Timestamp) -> Attempt {
