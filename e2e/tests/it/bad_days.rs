@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use e2e::harness::Pipeline;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use serde_json::json;
+use store::DeadLetters as _;
+use store::postgres::Postgres;
 
 use crate::common_parts::{
-    SOON, assert_each_once, assert_nothing_left, mixed_leads, plan, start, wait_for_notices,
+    SOON, amqp_url, assert_each_once, assert_nothing_left, mixed_leads, plan, start, wait_for_notices,
 };
 
 /// A lost pack is cleared up only when its request cannot be running any more.
@@ -173,4 +177,72 @@ async fn killed_processes_and_lost_answers_lose_no_lead_and_double_at_most_one_n
     let doubled_at_most = usize::try_from(lost).unwrap() + 4 * kills;
     assert!((LEADS..=LEADS + doubled_at_most).contains(&notices), "{notices} notices, {lost} answers lost");
     assert_eq!(pipeline.metric("router", "rota_dead_letters", &[]).await.unwrap(), 0.0);
+}
+
+#[tokio::test]
+async fn a_notice_that_is_refused_for_a_moment_is_sent_later_and_once() {
+    let pipeline = start(&plan()).await;
+    let refused = json!({ "error": { "status": 429, "code": "OPERATION_TIME_LIMIT", "description": "Method is blocked due to operation time limit" } });
+    let fault = json!({ "method": "im.notify.personal.add", "kind": refused, "times": 2 });
+    pipeline.portal.add_fault(&fault).await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
+    wait_for_notices(&pipeline, 5).await;
+    assert_each_once(&pipeline).await;
+    assert_nothing_left(&pipeline).await;
+    let retried = ["settled=\"delay\"", "class=\"throttled\""];
+    assert!(pipeline.metric("notifier", "rota_messages_processed_total", &retried).await.unwrap() >= 2.0);
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_can_read_is_buried_untouched_and_holds_nobody_up() {
+    let pipeline = start(&plan()).await;
+    let garbage = b"{\"type\":\"lead-event\",\"version\":99}\xff";
+    for queue in ["lead-events", "assignments"] {
+        publish(&format!("{}.{}.{queue}", pipeline.prefix, e2e::harness::PORTAL), garbage).await;
+    }
+    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
+    wait_for_notices(&pipeline, 5).await;
+    assert_each_once(&pipeline).await;
+    let dead = ["portal=\"\"", "class=\"poison\""];
+    pipeline
+        .wait_for("both are dead letters", SOON, async || {
+            Ok(pipeline.metric("router", "rota_dead_letters", &dead).await? == 2.0)
+        })
+        .await
+        .unwrap();
+    let store = Postgres::prepare(&pipeline.database_url.clone().into(), 1).unwrap();
+    for letter in store.dead_letters(10).await.unwrap() {
+        assert_eq!(letter.body, garbage, "{}", letter.reason);
+    }
+    assert!(crate::common_parts::queued(&pipeline).await.unwrap().values().all(|count| *count == 0));
+}
+
+#[tokio::test]
+async fn processes_that_are_told_to_stop_finish_what_is_in_hand_and_double_nothing() {
+    const LEADS: usize = 60;
+    let mut plan = plan();
+    plan.portal = json!({ "event_delay_ms": [0, 3000], "cost_ms": { "crm.lead.update": 20 } });
+    let mut pipeline = start(&plan).await;
+    pipeline.portal.add_leads(&mixed_leads(LEADS)).await.unwrap();
+    for at in [5, 20, 35] {
+        wait_for_notices(&pipeline, at).await;
+        for stage in ["router-1", "notifier-1"] {
+            pipeline.stop(stage).unwrap();
+            pipeline.start_again(stage).unwrap();
+        }
+    }
+    wait_for_notices(&pipeline, LEADS).await;
+    assert_each_once(&pipeline).await;
+    assert_nothing_left(&pipeline).await;
+}
+
+async fn publish(queue: &str, body: &[u8]) {
+    let connection = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let published = channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
+    assert!(matches!(published.await.unwrap(), Confirmation::Ack(None)), "{queue}");
+    connection.close(200, "bye".into()).await.unwrap();
 }
