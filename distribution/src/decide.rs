@@ -17,13 +17,13 @@ use crate::lead::{FieldValue, Lead};
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::name::Name;
 use crate::roster::Roster;
-use crate::routing::{Person, Queue, Routing, Rule, Target};
+use crate::routing::{Person, Queue, Routing, Target};
 use crate::strategy;
 
 /// Decides who gets `lead` at the time `now`.
 ///
 /// 1. A lead that is converted or junk is skipped.
-/// 2. The first rule whose conditions are all met decides, else the default.
+/// 2. The first rule whose conditions are all met, and whose tree has a case for the lead, decides, else the default.
 /// 3. A queue chooses one of its members by its strategy. A person who is named takes the lead and no ledger is
 ///    charged; when he may not take it, the default decides.
 /// 4. When nobody may take it, it is held.
@@ -34,7 +34,7 @@ pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, 
         return reasoning.skip(reason);
     }
     let target = match reasoning.first_matching(routing, lead) {
-        Some(rule) => &rule.target,
+        Some(target) => target,
         None => &routing.default,
     };
     reasoning.hand_to(target, Asked { routing, roster, ledger })
@@ -65,6 +65,7 @@ struct Reasoning {
     decided_at: Timestamp,
     routing_version: u64,
     rule: Option<Name>,
+    cases: Vec<Name>,
     not_matched: Vec<NotMatched>,
     not_matched_total: usize,
     by_default: bool,
@@ -78,6 +79,7 @@ impl Reasoning {
             decided_at: now,
             routing_version: routing.version,
             rule: None,
+            cases: Vec::new(),
             not_matched: Vec::new(),
             not_matched_total: 0,
             by_default: false,
@@ -87,16 +89,20 @@ impl Reasoning {
     }
 
     /// Goes through the rules in the file's order, up to the first that matches.
-    fn first_matching<'r>(&mut self, routing: &'r Routing, lead: &Lead) -> Option<&'r Rule> {
+    fn first_matching<'r>(&mut self, routing: &'r Routing, lead: &Lead) -> Option<&'r Target> {
         let facts = Facts::of(lead, &routing.fields);
         for rule in &routing.rules {
-            let Some(unmet) = rule.first_unmet(&facts) else {
-                self.rule = Some(rule.name.clone());
-                return Some(rule);
+            let condition = match rule.matches(&facts) {
+                Ok(matched) => {
+                    self.rule = Some(rule.name.clone());
+                    self.cases = matched.cases;
+                    return Some(matched.target);
+                }
+                Err(condition) => condition,
             };
             self.not_matched_total += 1;
             if self.not_matched.len() < NOT_MATCHED_LISTED_MAX {
-                self.not_matched.push(NotMatched { rule: rule.name.clone(), condition: unmet.text.clone() });
+                self.not_matched.push(NotMatched { rule: rule.name.clone(), condition });
             }
         }
         self.by_default = true;
@@ -159,6 +165,7 @@ impl Reasoning {
             routing_version: self.routing_version,
             outcome,
             rule: self.rule,
+            cases: self.cases,
             not_matched: self.not_matched,
             not_matched_total: self.not_matched_total,
             by_default: self.by_default,

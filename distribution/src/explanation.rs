@@ -42,6 +42,9 @@ pub struct Explanation {
     pub outcome: Outcome,
     /// The rule that matched; `None` when the default decided.
     pub rule: Option<Name>,
+    /// The cases of its tree that led on, outermost first: `region: Moscow`. Not there in the oldest records.
+    #[serde(default)]
+    pub cases: Vec<Name>,
     /// The rules above it that did not match, in the file's order, the first [`NOT_MATCHED_LISTED_MAX`] of them.
     pub not_matched: Vec<NotMatched>,
     /// How many rules above it did not match, listed or not.
@@ -203,7 +206,13 @@ impl fmt::Display for Explanation {
             return write!(f, "skipped: {reason}");
         }
         match &self.rule {
-            Some(rule) => write!(f, "rule \"{rule}\"")?,
+            Some(rule) => {
+                write!(f, "rule \"{rule}\"")?;
+                if !self.cases.is_empty() {
+                    let cases: Vec<&str> = self.cases.iter().map(Name::as_str).collect();
+                    write!(f, " ({})", cases.join(", "))?;
+                }
+            }
             None => f.write_str("default")?,
         }
         // Without a ledger he was named, not found in a queue.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::condition::Condition;
+use crate::condition::{Condition, Expected};
 use crate::facts::Facts;
 use crate::ids::UserId;
 use crate::name::Name;
@@ -75,17 +75,62 @@ pub(crate) struct Rule {
     pub(crate) name: Name,
     /// All must be met; none means every lead.
     pub(crate) clauses: Vec<Clause>,
-    pub(crate) target: Target,
+    pub(crate) route: Route,
 }
 
-/// One `field: condition` of a rule.
+/// One entry of a `when`.
 #[derive(Debug, Clone)]
 pub(crate) struct Clause {
-    /// The field's number: its place in [`Routing::fields`].
-    pub(crate) field: usize,
-    pub(crate) condition: Condition,
+    pub(crate) test: Test,
     /// As the file has it, on one line and shortened: `source: [COLD_CALL, CALL]`.
     pub(crate) text: Name,
+}
+
+/// What an entry of a `when` asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Test {
+    /// `source: CALL`
+    Field {
+        /// The field's number: its place in [`Routing::fields`].
+        field: usize,
+        condition: Condition,
+    },
+    /// `all: [{ source: CALL }, { city: Tver }]`
+    All(Vec<Vec<Clause>>),
+    /// `any: [{ source: CALL }, { city: Tver }]`
+    Any(Vec<Vec<Clause>>),
+    /// `not: { source: CALL, city: Tver }`
+    Not(Vec<Clause>),
+}
+
+/// Where a rule sends its leads.
+#[derive(Debug, Clone)]
+pub(crate) enum Route {
+    To(Target),
+    By(Tree),
+}
+
+/// `by: region, cases: { Moscow: { assign: ivanov } }, else: { queue: main }`
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    /// The field's number.
+    pub(crate) field: usize,
+    /// In the file's order; the first whose value the field has decides.
+    pub(crate) cases: Vec<Case>,
+    /// Where the others go; without it the rule does not take them.
+    pub(crate) otherwise: Option<Box<Case>>,
+    /// `region: none of the cases`.
+    pub(crate) none: Name,
+}
+
+/// A branch of a tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    /// What the field must equal; nothing for `else`.
+    pub(crate) value: Option<Expected>,
+    /// `region: Moscow`, `region: else`.
+    pub(crate) text: Name,
+    pub(crate) route: Route,
 }
 
 /// Where a lead goes.
@@ -125,9 +170,63 @@ impl Routing {
 }
 
 impl Rule {
-    /// The first clause that the lead does not meet; `None` when the rule matches.
-    pub(crate) fn first_unmet(&self, facts: &Facts) -> Option<&Clause> {
-        self.clauses.iter().find(|clause| !clause.condition.is_met(facts.get(clause.field)))
+    /// Where this lead goes and by which cases; or what it does not meet.
+    pub(crate) fn matches(&self, facts: &Facts) -> Result<Matched<'_>, Name> {
+        if let Some(unmet) = self.clauses.iter().find(|clause| !clause.is_met(facts)) {
+            return Err(unmet.text.clone());
+        }
+        let mut cases = Vec::new();
+        let target = self.route.follow(facts, &mut cases)?;
+        Ok(Matched { target, cases })
+    }
+}
+
+/// A rule that takes the lead.
+pub(crate) struct Matched<'r> {
+    pub(crate) target: &'r Target,
+    /// The cases on the way, outermost first.
+    pub(crate) cases: Vec<Name>,
+}
+
+impl Clause {
+    fn is_met(&self, facts: &Facts) -> bool {
+        let all = |clauses: &[Self]| clauses.iter().all(|clause| clause.is_met(facts));
+        match &self.test {
+            Test::Field { field, condition } => condition.is_met(facts.get(*field)),
+            Test::All(groups) => groups.iter().all(|group| all(group)),
+            Test::Any(groups) => groups.iter().any(|group| all(group)),
+            Test::Not(clauses) => !all(clauses),
+        }
+    }
+}
+
+impl Route {
+    /// Whether it has an end for every lead.
+    pub(crate) fn takes_all(&self) -> bool {
+        match self {
+            Self::To(_) => true,
+            Self::By(tree) => {
+                tree.otherwise.as_ref().is_some_and(|case| case.route.takes_all())
+                    && tree.cases.iter().all(|case| case.route.takes_all())
+            }
+        }
+    }
+
+    fn follow(&self, facts: &Facts, cases: &mut Vec<Name>) -> Result<&Target, Name> {
+        match self {
+            Self::To(target) => Ok(target),
+            Self::By(tree) => {
+                let fact = facts.get(tree.field);
+                let fits = |case: &&Case| case.value.as_ref().is_some_and(|value| value.is_met(fact));
+                match tree.cases.iter().find(fits).or(tree.otherwise.as_deref()) {
+                    Some(case) => {
+                        cases.push(case.text.clone());
+                        case.route.follow(facts, cases)
+                    }
+                    None => Err(tree.none.clone()),
+                }
+            }
+        }
     }
 }
 

@@ -108,6 +108,12 @@ fn check_version(node: &Node, problems: &mut Problems) {
 fn own_names(node: &Node, problems: &mut Problems) -> FieldNames {
     let mut names = FieldNames::default();
     for (word, node) in section::entries(node, "`fields`", problems) {
+        if conditions::is_reserved(&word.text) {
+            problems.note(
+                word.place,
+                format!("`{}` means something else in a rule and cannot be a short name", word.text),
+            );
+        }
         if fields::is_code(&word.text) {
             let message = format!("`{}` is a field's own code and cannot be a short name", word.text);
             problems.note_with(word.place, message, "write short names in small letters");

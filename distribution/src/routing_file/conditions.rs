@@ -11,17 +11,37 @@ use super::problem::{Place, Problems};
 use super::section::{self, Word};
 use super::yaml::{Node, Value};
 use crate::compare;
-use crate::condition::{Condition, Expected};
+use crate::condition::{Condition, Expected, Pattern};
 use crate::fields;
 use crate::name::Name;
-use crate::routing::Clause;
+use crate::routing::{Clause, Test};
 
 /// How long a condition is quoted in explanations, in characters; a list of values can be much longer.
 const CLAUSE_TEXT_MAX: usize = 100;
 
 /// What can be asked besides equality.
-const OPERATORS: &[&str] =
-    &["over", "at_least", "under", "at_most", "between", "contains", "starts_with", "empty", "not"];
+const OPERATORS: &[&str] = &[
+    "over",
+    "at_least",
+    "under",
+    "at_most",
+    "between",
+    "contains",
+    "starts_with",
+    "matches",
+    "empty",
+    "not",
+    "all",
+    "any",
+];
+
+/// The entries of a `when` that are no fields.
+const GROUPS: &[&str] = &["all", "any", "not"];
+
+/// Whether a word in a `when` means something else than a field.
+pub(super) fn is_reserved(word: &str) -> bool {
+    GROUPS.contains(&word)
+}
 
 /// The words for fields that this file may use, and the codes it did use so far.
 #[derive(Default)]
@@ -45,7 +65,7 @@ impl FieldNames {
     }
 
     /// The number of the field that `word` means; an unknown word is noted.
-    fn find(&mut self, word: &Word, problems: &mut Problems) -> Option<usize> {
+    pub(super) fn find(&mut self, word: &Word, problems: &mut Problems) -> Option<usize> {
         let code = match self.own.get(&word.text) {
             Some(code) => code.clone()?,
             None => match fields::built_in(&word.text) {
@@ -53,6 +73,7 @@ impl FieldNames {
                 None if fields::is_code(&word.text) => Name::from(word.text.as_str()),
                 None => {
                     let known = self.own.keys().map(String::as_str).chain(fields::built_in_names());
+                    let known = known.chain(GROUPS.iter().copied());
                     let message = format!("unknown field `{}`", word.text);
                     problems.note_word(word.place, message, &word.text, known);
                     return None;
@@ -76,17 +97,40 @@ pub(super) fn read(node: &Node, fields: &mut FieldNames, problems: &mut Problems
         return None;
     }
     let entries = section::entries(node, "`when`", problems);
-    let read = |(word, node): &(Word, &Node)| {
-        let field = fields.find(word, problems);
-        let condition = condition(node, problems);
-        Some(Clause {
-            field: field?,
-            condition: condition?,
-            text: shortened(&format!("{}: {node}", word.text)),
-        })
+    let mut clause = |(word, node): &(Word, &Node)| {
+        let test = match word.text.as_str() {
+            "all" => groups(node, fields, problems).map(Test::All),
+            "any" => groups(node, fields, problems).map(Test::Any),
+            "not" => read(node, fields, problems).map(Test::Not),
+            _ => {
+                let field = fields.find(word, problems);
+                let condition = condition(node, problems);
+                field.zip(condition).map(|(field, condition)| Test::Field { field, condition })
+            }
+        };
+        Some(Clause { test: test?, text: shortened(&format!("{}: {node}", word.text)) })
     };
-    let clauses: Vec<Option<Clause>> = entries.iter().map(read).collect();
+    let clauses: Vec<Option<Clause>> = entries.iter().map(&mut clause).collect();
     clauses.into_iter().collect()
+}
+
+/// Reads the list of `all` or `any`, each item like a `when`.
+fn groups(node: &Node, fields: &mut FieldNames, problems: &mut Problems) -> Option<Vec<Vec<Clause>>> {
+    let items =
+        some_items(node, "a list of conditions such as `[{ source: CALL }, { city: Tver }]`", problems)?;
+    let groups: Vec<Option<Vec<Clause>>> = items.iter().map(|item| read(item, fields, problems)).collect();
+    groups.into_iter().collect()
+}
+
+/// The items of a list that must not be empty.
+fn some_items<'n>(node: &'n Node, expected: &str, problems: &mut Problems) -> Option<&'n [Node]> {
+    match &node.value {
+        Value::List(items) if !items.is_empty() => Some(items),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+            problems.note(node.place, format!("this must be {expected}"));
+            None
+        }
+    }
 }
 
 fn shortened(text: &str) -> Name {
@@ -129,6 +173,9 @@ fn operator(word: &Word, node: &Node, problems: &mut Problems) -> Option<Conditi
         "between" => between(node, problems),
         "contains" => part(node, problems).map(Condition::Contains),
         "starts_with" => part(node, problems).map(Condition::StartsWith),
+        "matches" => pattern(node, problems).map(Condition::Matches),
+        "all" => conditions(node, problems).map(Condition::All),
+        "any" => conditions(node, problems).map(Condition::Any),
         "empty" => match node.value {
             Value::Bool(empty) => Some(Condition::Empty(empty)),
             Value::Null | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
@@ -143,6 +190,24 @@ fn operator(word: &Word, node: &Node, problems: &mut Problems) -> Option<Conditi
             None
         }
     }
+}
+
+fn conditions(node: &Node, problems: &mut Problems) -> Option<Vec<Condition>> {
+    let items = some_items(node, "a list of conditions such as `[{ over: 1000 }, { not: 5000 }]`", problems)?;
+    let conditions: Vec<Option<Condition>> = items.iter().map(|item| condition(item, problems)).collect();
+    conditions.into_iter().collect()
+}
+
+fn pattern(node: &Node, problems: &mut Problems) -> Option<Pattern> {
+    let Value::Text(text) = &node.value else {
+        problems.note(node.place, "`matches` must be a regular expression in quotes");
+        return None;
+    };
+    let pattern = Pattern::new(text);
+    if let Err(why) = &pattern {
+        problems.note(node.place, format!("this is no regular expression: {why}"));
+    }
+    pattern.ok()
 }
 
 fn between(node: &Node, problems: &mut Problems) -> Option<Condition> {
@@ -165,7 +230,7 @@ fn between(node: &Node, problems: &mut Problems) -> Option<Condition> {
 }
 
 /// Reads a value that a field may equal.
-fn expected(node: &Node, problems: &mut Problems) -> Option<Expected> {
+pub(super) fn expected(node: &Node, problems: &mut Problems) -> Option<Expected> {
     match &node.value {
         Value::Bool(flag) => Some(Expected::Flag(*flag)),
         Value::Number(written) => plain_number(written, node.place, problems).map(Expected::Number),

@@ -139,20 +139,85 @@ fn a_rule_says_for_whom() {
 #[test]
 fn keys_that_are_not_in_the_language_are_named() {
     check(
-        "version: 1\ntime_zone: Europe/Moscow\npeople: { anna: { user: 1, schedule: office } }\nrules:\n- { name: R, by: region }\ndefault: { assign: anna }\n",
+        "version: 1\ntime_zone: Europe/Moscow\npeople: { anna: { user: 1, schedule: office } }\nrules:\n- { name: R, when: {}, sort: region }\ndefault: { assign: anna }\n",
         &[
             "2:1: unknown key `time_zone` in the routing file; known: `version`, `fields`, `people`, `queues`, `rules`, `default`",
             "3:28: unknown key `schedule` in a person; known: `user`, `weight`",
-            "5:3: `when` is missing in a rule; write `when: {}` for a rule that takes every lead",
             "5:3: a rule sends its leads nowhere; write `assign: PERSON` or `queue: NAME`",
-            "5:14: unknown key `by` in a rule; known: `name`, `when`, `assign`, `queue`",
+            "5:24: unknown key `sort` in a rule; known: `name`, `when`, `by`, `cases`, `else`, `assign`, `queue`",
+        ],
+    );
+    check_when("{ source: { within: x } }", &["4:21: unknown key `within` in a condition"]);
+}
+
+#[test]
+fn groups_and_expressions_that_say_nothing_are_named() {
+    check_when(
+        "{ all: [] }",
+        &["4:16: this must be a list of conditions such as `[{ source: CALL }, { city: Tver }]`"],
+    );
+    check_when(
+        "{ any: { city: Tver } }",
+        &["4:16: this must be a list of conditions such as `[{ source: CALL }, { city: Tver }]`"],
+    );
+    check_when(
+        "{ any: [{ sity: Tver }, CALL] }",
+        &[
+            "4:19: unknown field `sity`; did you mean `city`?",
+            "4:33: `when` must be a mapping of fields; write `when: { source: CALL }`, or `when: {}` for every lead",
         ],
     );
     check_when(
-        "{ source: { matches: x } }",
+        "{ amount: { any: [] } }",
+        &["4:26: this must be a list of conditions such as `[{ over: 1000 }, { not: 5000 }]`"],
+    );
+    check_when("{ title: { matches: 5 } }", &["4:29: `matches` must be a regular expression in quotes"]);
+    check_when("{ title: { matches: \"(a\" } }", &["4:29: this is no regular expression: unclosed group"]);
+    check_when(
+        "{ title: { matches: \"(a{1000}){1000}\" } }",
+        &["4:29: this is no regular expression: Compiled regex exceeds size limit of 1048576 bytes."],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_tree_is_named() {
+    let rule = |rule: &str| {
+        format!(
+            "version: 1\npeople: {{ anna: {{ user: 1 }} }}\nrules:\n- {rule}\ndefault: {{ assign: anna }}\n"
+        )
+    };
+    check(
+        &rule(
+            "{ name: R, by: sity, cases: { Tver: { assign: ana }, tver: { assign: anna } }, assign: anna }",
+        ),
         &[
-            "4:21: unknown key `matches` in a condition; known: `over`, `at_least`, `under`, `at_most`, `between`, `contains`, `starts_with`, `empty`, `not`",
+            "4:18: unknown field `sity`; did you mean `city`?",
+            "4:49: unknown person `ana`; did you mean `anna`?",
+            "4:56: `tver` is in `cases` twice, first on line 4",
+            "4:90: a rule has both `by` and `assign`; put it into a case, or under `else`",
         ],
+    );
+    check(
+        &rule("{ name: R, by: city, cases: [Tver], else: {} }"),
+        &[
+            "4:31: `cases` must be a mapping of values; such as `cases: { Moscow: { assign: ivanov } }`",
+            "4:45: a case sends its leads nowhere; write `assign: PERSON` or `queue: NAME`",
+        ],
+    );
+    check(
+        &rule("{ name: R, when: {}, cases: {}, assign: anna }"),
+        &["4:31: `cases` without `by` in a rule; write `by: FIELD` beside it"],
+    );
+    check(&rule("{ name: R, by: city, cases: {} }"), &["4:31: `cases` is empty"]);
+    let both = "{ name: R, by: city, cases: { Tver: { assign: anna } }, else: { assign: anna } }\n- { name: S, when: {}, assign: anna }";
+    check(&rule(both), &["5:3: `S` is never reached: `R` above it takes every lead"]);
+}
+
+#[test]
+fn a_short_name_may_not_mean_something_else_in_a_rule() {
+    check(
+        "version: 1\nfields: { any: UF_CRM_ANY }\npeople: { anna: { user: 1 } }\ndefault: { assign: anna }\n",
+        &["2:11: `any` means something else in a rule and cannot be a short name"],
     );
 }
 
