@@ -1,6 +1,6 @@
 # One build, and from it one small image for each program: ingest, router, notifier, simulator.
 #
-#   docker build --target router --tag rota/router .
+#   docker build --target router --tag rota/router --build-arg REVISION="$(git rev-parse HEAD)" .
 #
 # The result follows from this tree: crates are those of Cargo.lock, the toolchain is that of
 # rust-toolchain.toml. Needs BuildKit (the default since Docker 23; before: DOCKER_BUILDKIT=1).

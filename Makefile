@@ -1,7 +1,7 @@
 # Every command a person types. CI runs the same ones (.ci/run).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test compose-test lint deny fmt build services tools
+.PHONY: help demo up down test compose-test check-deploy lint deny fmt build services tools
 
 # Compose v2, or the older docker-compose, which needs to be told to build with BuildKit.
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -38,6 +38,11 @@ test: tools ## run all tests, with private servers
 	cargo build --workspace --bins --tests
 	cargo test --quiet --workspace --doc
 	cargo run --quiet -p e2e --bin with-services -- cargo nextest run --workspace
+
+check-deploy: ## check compose files, manifests and dashboards against their schemas; fetches the checkers
+	deploy/compose/check
+	deploy/grafana/check
+	deploy/kubernetes/check
 
 lint: ## check format, code, documentation and dependencies
 	cargo fmt --all --check

@@ -209,6 +209,14 @@ impl Pipeline {
         Ok(sum)
     }
 
+    /// Where each process answers to `/metrics`: its name, its program, and `127.0.0.1:<port>`. The address of one that
+    /// was killed is there too.
+    pub fn admin_addresses(&self) -> impl Iterator<Item = (&str, &'static str, String)> {
+        self.stages
+            .iter()
+            .map(|stage| (stage.name.as_str(), stage.program, format!("127.0.0.1:{}", stage.admin)))
+    }
+
     /// The answer of `/ready` of a process: status and text.
     ///
     /// # Errors

@@ -4,10 +4,11 @@
 //! one directory, beside and untouched by any server that the machine runs as a service. They end with this process,
 //! however it ends (see `process.rs`). `e2e/scripts/install-services` installs the packages.
 //!
-//! In order of reading: [`rabbitmq`], [`postgres`], then `process` (children), `scratch` (the directory), `find`
-//! (installed programs, free ports).
+//! In order of reading: [`rabbitmq`], [`postgres`], [`prometheus`] (only where a test looks at figures), then `process`
+//! (children), `scratch` (the directory), `find` (installed programs, free ports).
 
 pub mod postgres;
+pub mod prometheus;
 pub mod rabbitmq;
 
 pub(crate) mod find;
@@ -19,6 +20,7 @@ use std::thread;
 use anyhow::anyhow;
 
 pub use postgres::{Postgres, create_database};
+pub use prometheus::{PostgresExporter, Prometheus, promtool};
 pub use rabbitmq::RabbitMq;
 pub use scratch::ScratchDir;
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 
 const HOW_TO_INSTALL: &str = "install it with `e2e/scripts/install-services` (on Debian: `apt-get install rabbitmq-server postgresql`)";
+const HOW_TO_INSTALL_TOOLS: &str = "install it with `e2e/scripts/install-services --tools` (on Debian: `apt-get install prometheus prometheus-postgres-exporter`)";
 
 /// Ports are taken from here: below the range from which the kernel serves outgoing connections (32768 and up on
 /// Linux), so that a port stays ours while its server restarts.
@@ -73,6 +74,26 @@ pub(crate) fn postgres_programs() -> anyhow::Result<PathBuf> {
     places.extend(numbered("/usr/local/opt", "postgresql@", "bin"));
     first_with(&places, &["initdb", "postgres", "createdb"])
         .ok_or_else(|| not_found("PostgreSQL", "PATH", &places))
+}
+
+/// A program of Prometheus: `prometheus` or `promtool`.
+///
+/// # Errors
+///
+/// It is not in `PATH`.
+pub(crate) fn prometheus(name: &str) -> anyhow::Result<PathBuf> {
+    program(name).with_context(|| format!("`{name}` was not found in PATH: {HOW_TO_INSTALL_TOOLS}"))
+}
+
+/// The exporter of PostgreSQL's figures, which Debian gives a name of its own.
+///
+/// # Errors
+///
+/// It is not in `PATH`.
+pub(crate) fn postgres_exporter() -> anyhow::Result<PathBuf> {
+    program("prometheus-postgres-exporter").or_else(|| program("postgres_exporter")).with_context(|| {
+        format!("the exporter of PostgreSQL's figures was not found in PATH: {HOW_TO_INSTALL_TOOLS}")
+    })
 }
 
 /// `<parent>/<prefix><version>/<below>`, the highest version first.

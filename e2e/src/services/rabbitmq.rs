@@ -41,6 +41,7 @@ struct Ports {
     amqp: u16,
     distribution: u16,
     epmd: u16,
+    metrics: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -57,15 +58,29 @@ impl RabbitMq {
     ///
     /// RabbitMQ is not installed or does not start; the text says what to install, or ends with the node's log.
     pub fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_as(dir, false)
+    }
+
+    /// As [`RabbitMq::start`], with the plugin that tells Prometheus of the node. It takes some seconds longer, so only
+    /// who looks at figures asks for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMq::start`].
+    pub fn start_with_metrics(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_as(dir, true)
+    }
+
+    fn start_as(dir: &Path, metrics: bool) -> anyhow::Result<Self> {
         let scripts = find::rabbitmq_scripts()?;
         for _ in 1..START_TRIES {
-            let mut node = Self::prepare(&scripts, dir)?;
+            let mut node = Self::prepare(&scripts, dir, metrics)?;
             match node.launch() {
                 Err(error) if is_port_conflict(&error) => {}
                 result => return result.map(|()| node),
             }
         }
-        let mut node = Self::prepare(&scripts, dir)?;
+        let mut node = Self::prepare(&scripts, dir, metrics)?;
         node.launch().map(|()| node)
     }
 
@@ -79,6 +94,13 @@ impl RabbitMq {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.ports.amqp
+    }
+
+    /// Where Prometheus finds its figures, `127.0.0.1:<port>`; `None` unless started by
+    /// [`RabbitMq::start_with_metrics`].
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<String> {
+        self.ports.metrics.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// The node's process id; `None` while it is stopped.
@@ -151,9 +173,13 @@ impl RabbitMq {
         Ok(printed)
     }
 
-    fn prepare(scripts: &Path, dir: &Path) -> anyhow::Result<Self> {
-        let ports =
-            Ports { amqp: find::free_port()?, distribution: find::free_port()?, epmd: find::free_port()? };
+    fn prepare(scripts: &Path, dir: &Path, metrics: bool) -> anyhow::Result<Self> {
+        let ports = Ports {
+            amqp: find::free_port()?,
+            distribution: find::free_port()?,
+            epmd: find::free_port()?,
+            metrics: metrics.then(find::free_port).transpose()?,
+        };
         let dir = dir.join(format!("rabbitmq-{}", ports.amqp));
         let node = Self { scripts: scripts.into(), dir, ports, running: None };
         node.write_files().with_context(|| format!("write RabbitMQ's settings to {}", node.dir.display()))?;
@@ -165,13 +191,22 @@ impl RabbitMq {
             fs::create_dir_all(self.dir.join(below))?;
         }
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
-        let settings = format!(
+        let mut settings = format!(
             "vm_memory_high_watermark.relative = {MEMORY_LIMIT}\n\
              # A full disk shall stop a test by its own error, not by a silent alarm.\n\
              disk_free_limit.absolute = 1MB\n"
         );
+        let mut plugins = "[].\n";
+        if let Some(port) = self.ports.metrics {
+            plugins = "[rabbitmq_prometheus].\n";
+            // The figures of a queue are at most so old, in milliseconds; 5000 unless told otherwise.
+            let add = format!(
+                "prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\ncollect_statistics_interval = 1000\n"
+            );
+            settings += &add;
+        }
         fs::write(self.dir.join("rabbitmq.conf"), settings)?;
-        fs::write(self.dir.join("enabled_plugins"), "[].\n")?;
+        fs::write(self.dir.join("enabled_plugins"), plugins)?;
         // Whoever knows the cookie may run code in the node.
         let mut cookie = fs::File::options()
             .write(true)

@@ -6,6 +6,8 @@ mod bad_days;
 mod broker;
 mod common_parts;
 mod deployment;
+mod documents;
+mod observability;
 mod pipeline;
 mod services;
 mod spool;
