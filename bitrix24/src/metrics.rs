@@ -134,33 +134,33 @@ impl PortalMetrics {
             requests: IntCounterVec::new(
                 Opts::new(
                     "rota_portal_requests_total",
-                    "Requests sent to a portal; a batch is one. `ambiguous` may have run although no answer came.",
+                    "Requests sent to a portal; a batch is one; `ambiguous` may have run although no answer came",
                 ),
                 &["portal", "method", "outcome"],
             )?,
             duration: histogram(
                 "rota_portal_request_duration_seconds",
-                "Time from sending a request to its answer, in seconds, however it ended.",
+                "Time from sending a request to its answer, however it ended",
                 &["portal", "method"],
                 &REQUEST_BUCKETS,
             )?,
             wait: histogram(
                 "rota_budget_wait_seconds",
-                "Time a request waited for the portal's budget before it was sent, in seconds.",
+                "Time a request waited for the portal's budget before it was sent",
                 &["portal"],
                 &WAIT_BUCKETS,
             )?,
             pack_leads: histogram(
                 "rota_portal_pack_leads",
-                "Leads handled by one request.",
+                "Leads handled by one request",
                 &["portal", "kind"],
                 &PACK_BUCKETS,
             )?,
             lead_seconds: GaugeVec::new(
                 Opts::new(
                     "rota_portal_lead_seconds",
-                    "Time of a request divided by its leads, in seconds, smoothed over about the last ten requests \
-                     (exponentially weighted moving average).",
+                    "Time of a request divided by its leads, smoothed over about the last ten requests (exponentially \
+                     weighted moving average)",
                 ),
                 &["portal", "kind"],
             )?,

@@ -30,7 +30,7 @@ impl OperatingTimes {
         let opts = Opts::new(
             "rota_portal_operating_seconds",
             "Execution time that a method has used within the portal's ten minutes, as the portal last said; it \
-             refuses the method beyond 480.",
+             refuses the method beyond 480",
         );
         Ok(Self { gauge: GaugeVec::new(opts, &["portal", "method"])?, told: Arc::default() })
     }

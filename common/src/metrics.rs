@@ -15,6 +15,7 @@ use crate::broker::PublishError;
 use crate::broker::settle::Settlement;
 use crate::failure::FailureClass;
 use crate::ids::PortalName;
+use crate::messages::{AssignmentCommand, LeadEvent, Payload};
 
 /// Upper bounds in seconds for work that takes milliseconds to a minute.
 const WORK_SECONDS: [f64; 13] =
@@ -141,6 +142,9 @@ impl BrokerMetrics {
             metrics.connected(role, false);
             metrics.blocked(role, false);
         }
+        for kind in KINDS {
+            metrics.publish_duration.with_label_values(&[kind]);
+        }
         for reason in ["not_connected", "timed_out", "refused", "unroutable", "stopped"] {
             metrics.publish_failures.with_label_values(&[reason]).inc_by(0);
         }
@@ -158,7 +162,7 @@ impl BrokerMetrics {
     pub(crate) fn published(&self, kind: &str, result: &Result<(), PublishError>, took: Duration) {
         let reason = match result {
             Ok(()) => {
-                self.publish_duration.with_label_values(&[kind]).observe(took.as_secs_f64());
+                self.publish_duration.with_label_values(&[known(kind)]).observe(took.as_secs_f64());
                 return;
             }
             Err(PublishError::NotConnected(_)) => "not_connected",
@@ -169,6 +173,14 @@ impl BrokerMetrics {
         };
         self.publish_failures.with_label_values(&[reason]).inc();
     }
+}
+
+/// The types of messages that are ours. A dead letter may have any: whoever can reach the broker writes it.
+const KINDS: [&str; 3] = [LeadEvent::TYPE, AssignmentCommand::TYPE, OTHER];
+const OTHER: &str = "other";
+
+fn known(kind: &str) -> &'static str {
+    KINDS.into_iter().find(|known| *known == kind).unwrap_or(OTHER)
 }
 
 /// What is counted of messages.
@@ -272,5 +284,23 @@ impl WorkerMetrics {
         self.processed.with_label_values(&[portal, settled, class]).inc();
         self.duration.with_label_values(&[portal]).observe(took.as_secs_f64());
         self.age.with_label_values(&[portal]).observe(age.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_type_makes_no_series_and_ours_are_there_from_the_start() {
+        let registry = Registry::new();
+        let metrics = BrokerMetrics::register(&registry).unwrap();
+        metrics.published("<script>", &Ok(()), Duration::from_millis(1));
+        let text = render(&registry).unwrap();
+        assert!(!text.contains("script"), "{text}");
+        for (kind, count) in [("lead-event", 0), ("assignment-command", 0), ("other", 1)] {
+            let series = format!("rota_publish_duration_seconds_count{{type=\"{kind}\"}} {count}");
+            assert!(text.contains(&series), "{series} in {text}");
+        }
     }
 }

@@ -230,6 +230,8 @@ async fn processes_that_are_told_to_stop_finish_what_is_in_hand_and_double_nothi
             pipeline.stop(stage).unwrap();
             pipeline.start_again(stage).unwrap();
         }
+        // Before it listens to signals, a process simply ends by one.
+        pipeline.wait_ready().await.unwrap();
     }
     wait_for_notices(&pipeline, LEADS).await;
     assert_each_once(&pipeline).await;
