@@ -1,17 +1,19 @@
 //! What tests of the broker share: a topology with a prefix of the test's own on a real RabbitMQ.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use common::broker::rabbitmq::{RabbitMq, Settings};
 use common::broker::settle::{Settlement, Settler};
 use common::broker::topology::Topology;
 use common::broker::{Broker, Consumer, Delivery, Headers, Message};
+use common::clock::{Clock as _, SystemClock};
 use common::failure::{Failure, FailureClass};
 use common::ids::{LeadId, PortalName};
 use common::messages::{Envelope, EventSource, LeadEvent};
 use common::metrics::{self, BrokerMetrics};
+use jiff::Timestamp;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -155,6 +157,11 @@ pub async fn next(consumer: &mut dyn Consumer) -> Delivery {
     tokio::time::timeout(SOON, consumer.next()).await.expect("a delivery comes")
 }
 
+/// When all messages of a test were first seen: just now, as one that is too old is buried. In whole milliseconds,
+/// which is what a header keeps.
+static FIRST_SEEN: LazyLock<Timestamp> =
+    LazyLock::new(|| Timestamp::from_millisecond(SystemClock.now().as_millisecond()).unwrap());
+
 /// A message with this body on its first way.
 pub fn message(body: &[u8]) -> Message {
     Message {
@@ -162,7 +169,7 @@ pub fn message(body: &[u8]) -> Message {
         kind: "lead-event".to_owned(),
         body: body.to_vec(),
         headers: Headers {
-            first_seen: Some("2026-11-23T09:00:00.25Z".parse().unwrap()),
+            first_seen: Some(*FIRST_SEEN),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             ..Headers::default()
         },

@@ -19,6 +19,9 @@ use crate::telemetry::millis;
 /// A handshake slower than this is given up; a broker on the same network needs milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A good-bye that is not answered within this time is not waited for.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// First and longest wait between tries to connect. Each wait is drawn from its upper half, so that
 /// replicas do not come back in step after a restart of the broker.
 const RECONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -114,11 +117,18 @@ impl Link {
         }
     }
 
+    /// Says good-bye. Whoever hears no answer leaves without: nothing is under way on it any more, and a
+    /// connection that broke at this very moment never answers.
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.connection.lock().await.take()
-            && let Err(error) = connection.close(200, "bye".into()).await
-        {
-            tracing::debug!(event = "broker.close_failed", role = self.role, error = %error);
+        if let Some(connection) = self.connection.lock().await.take() {
+            let closing = tokio::time::timeout(CLOSE_TIMEOUT, connection.close(200, "bye".into()));
+            match closing.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(event = "broker.close_failed", role = self.role, error = %error);
+                }
+                Err(_) => tracing::warn!(event = "broker.close_unanswered", role = self.role),
+            }
         }
         self.lost("closed");
     }
