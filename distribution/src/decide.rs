@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use crate::compare;
-use crate::decision::{Assignment, Decision, Hold, Skip};
+use crate::decision::{Assignment, Decision, Hold, Orders, Skip};
 use crate::eligibility;
 use crate::explanation::{
     Candidate, Explanation, FORMAT, HoldReason, NOT_MATCHED_LISTED_MAX, NotMatched, Outcome, Reason,
@@ -144,6 +144,7 @@ impl Reasoning {
             queue: self.queue.clone(),
             rule: self.rule.clone(),
             entries,
+            orders: Orders::default(),
             explanation: self.conclude(Outcome::Assign { person: person.name.clone(), user: person.user }),
         })
     }
@@ -151,7 +152,13 @@ impl Reasoning {
     fn hold(self) -> Decision {
         let reason = HoldReason::NobodyEligible;
         let queue = self.queue.clone();
-        Decision::Hold(Hold { queue, reason, explanation: self.conclude(Outcome::Hold { reason }) })
+        let until = None;
+        Decision::Hold(Hold {
+            queue,
+            reason,
+            until,
+            explanation: self.conclude(Outcome::Hold { reason, until }),
+        })
     }
 
     fn skip(self, reason: SkipReason) -> Decision {

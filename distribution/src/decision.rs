@@ -3,6 +3,12 @@
 //! A decision changes nothing by itself. Whoever asked for it stores it, books its ledger entries in the same
 //! transaction, and tells the portal.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use crate::explanation::{Explanation, HoldReason, SkipReason};
 use crate::ids::UserId;
 use crate::ledger::LedgerEntry;
@@ -30,10 +36,35 @@ pub struct Assignment {
     pub queue: Option<Name>,
     /// The rule that matched; `None` when the default decided.
     pub rule: Option<Name>,
-    /// What the lead does to the ledger; empty when he was named, or is the only one eligible. The deltas sum to zero.
+    /// What the lead does to the ledgers; empty when he was named, or is the only one eligible. The deltas of each ledger
+    /// sum to zero.
     pub entries: Vec<LedgerEntry>,
+    /// What is to be done with the lead besides.
+    pub orders: Orders,
     /// Why him.
     pub explanation: Explanation,
+}
+
+/// What a rule asks for besides an owner.
+///
+/// **Shape** in JSON: `{"set": {"STATUS_ID": "IN_PROCESS"}, "deal": {"category": 5, "stage": "C5:NEW"}}`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Orders {
+    /// Fields of the lead to be written, by the portal's codes: texts, numbers, flags, `null` to empty a field, and lists
+    /// of these.
+    pub set: BTreeMap<String, Value>,
+    /// A deal to be created for the lead.
+    pub deal: Option<DealOrder>,
+}
+
+/// "Add it to a funnel": a deal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DealOrder {
+    /// The funnel, `CATEGORY_ID`; 0 is the portal's first.
+    pub category: u32,
+    /// The stage in it, such as `C5:NEW`; `None` for the funnel's first.
+    pub stage: Option<String>,
 }
 
 /// The lead waits.
@@ -43,6 +74,8 @@ pub struct Hold {
     pub queue: Option<Name>,
     /// For what it waits.
     pub reason: HoldReason,
+    /// When somebody may take it at the earliest, as far as schedules, absences and pauses tell; `None` when they do not.
+    pub until: Option<Timestamp>,
     /// Why nobody got it.
     pub explanation: Explanation,
 }

@@ -124,6 +124,9 @@ pub enum Outcome {
     Hold {
         /// For what.
         reason: HoldReason,
+        /// When somebody may take it at the earliest; `None` when that is not known. Not there in the oldest records.
+        #[serde(default)]
+        until: Option<Timestamp>,
     },
     /// The lead is none of our business.
     Skip {
@@ -228,7 +231,7 @@ impl fmt::Display for Explanation {
         }
         match &self.outcome {
             Outcome::Assign { person, .. } => write!(f, " → {person}")?,
-            Outcome::Hold { reason } => write!(f, " → held: {reason}")?,
+            Outcome::Hold { reason, .. } => write!(f, " → held: {reason}")?,
             Outcome::Skip { .. } => {}
         }
         match self.taken().and_then(|candidate| candidate.credit) {

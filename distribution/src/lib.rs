@@ -29,7 +29,7 @@ mod fields;
 mod routing_file;
 
 pub use decide::decide;
-pub use decision::{Assignment, Decision, Hold, Skip};
+pub use decision::{Assignment, DealOrder, Decision, Hold, Orders, Skip};
 pub use explanation::{
     Candidate, CreditChange, Explanation, FORMAT, HoldReason, NOT_MATCHED_LISTED_MAX, NotMatched, Outcome,
     Reason, SkipReason,
@@ -38,6 +38,6 @@ pub use ids::{InvalidId, LeadId, UserId};
 pub use lead::{FieldValue, Lead, LeadError};
 pub use ledger::{Credit, Ledger, LedgerEntry};
 pub use name::Name;
-pub use roster::{Presence, Roster};
+pub use roster::{Absence, Presence, Roster, WorkingDay};
 pub use routing::{Member, Person, Queue, Routing, Strategy, Weight};
-pub use routing_file::{Problem, RoutingErrors};
+pub use routing_file::{Checked, Problem, RoutingErrors, Severity};

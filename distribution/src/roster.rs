@@ -1,13 +1,17 @@
 //! What is known of people at the moment of a decision.
 //!
-//! The router loads it from the portal. It holds facts and draws no conclusion: whether they let a person take a lead
-//! is the business of `eligibility`.
+//! The router loads it from the portal and the store. It holds facts and draws no conclusion: whether they let a person
+//! take a lead is the business of `eligibility`.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use crate::ids::UserId;
 
-/// The people at one moment. Whoever is not in it is present: a default roster is "everybody is here".
+/// The people at one moment. Whoever is not in it is present and has nothing to do: a default roster is "everybody is
+/// here".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     people: BTreeMap<UserId, Presence>,
@@ -18,6 +22,44 @@ pub struct Roster {
 pub struct Presence {
     /// Whether the portal lets this user in: `ACTIVE` of `user.get`. A dismissed person is not active.
     pub active: bool,
+    /// His working day in the portal's time tracking.
+    pub working_day: WorkingDay,
+    /// When he is on leave, on a business trip, ill or otherwise away; in any order, they may overlap.
+    pub absent: Vec<Absence>,
+    /// Until when he has paused himself, or was paused, by hand.
+    pub paused_until: Option<Timestamp>,
+    /// How many leads in process are his, with those that were decided for him and are not visible in the portal yet.
+    pub open: u32,
+    /// How many leads he was given in the last 60 minutes.
+    pub hour: u32,
+    /// How many leads he was given since midnight of his own time zone: see [`Person::day_start`](crate::Person::day_start).
+    pub day: u32,
+}
+
+/// A time somebody is away.
+///
+/// **Shape** in JSON: `["2026-11-23T09:00:00Z", "2026-12-03T00:00:00Z"]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence(
+    /// The first moment.
+    pub Timestamp,
+    /// The first moment at which he is back.
+    pub Timestamp,
+);
+
+/// The state of a working day: `STATUS` of `timeman.status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum WorkingDay {
+    /// It is running.
+    #[default]
+    Opened,
+    /// It is interrupted.
+    Paused,
+    /// It is over, or has not begun.
+    Closed,
+    /// It was begun on an earlier day and never closed.
+    Expired,
 }
 
 impl Roster {
@@ -29,14 +71,26 @@ impl Roster {
     /// What is known of a person.
     #[must_use]
     pub fn get(&self, user: UserId) -> &Presence {
-        const PRESENT: &Presence = &Presence { active: true };
-        self.people.get(&user).unwrap_or(PRESENT)
+        const HERE: &Presence = &Presence::HERE;
+        self.people.get(&user).unwrap_or(HERE)
     }
+}
+
+impl Presence {
+    const HERE: Self = Self {
+        active: true,
+        working_day: WorkingDay::Opened,
+        absent: Vec::new(),
+        paused_until: None,
+        open: 0,
+        hour: 0,
+        day: 0,
+    };
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { active: true }
+        Self::HERE
     }
 }
 

@@ -22,8 +22,8 @@ use crate::name::Name;
 use crate::routing::{Routing, Target};
 use conditions::FieldNames;
 use people::People;
+pub use problem::{Checked, Problem, RoutingErrors, Severity};
 use problem::{Place, Problems};
-pub use problem::{Problem, RoutingErrors};
 use queues::Queues;
 use section::Section;
 use yaml::{Node, Value};
@@ -55,12 +55,16 @@ impl Routing {
     ///
     /// Everything that is wrong with the file, in its order. A text that is no YAML has one problem: where it ends to be.
     pub fn from_yaml(text: &str, file_name: &str) -> Result<Self, RoutingErrors> {
+        let Checked { routing, problems } = Self::check(text);
+        routing.ok_or_else(|| RoutingErrors::new(file_name, problems))
+    }
+
+    /// Reads a routing file and tells warnings too.
+    #[must_use]
+    pub fn check(text: &str) -> Checked {
         let mut problems = Problems::default();
         let routing = yaml::parse(text, &mut problems).and_then(|root| routing(&root, &mut problems));
-        match routing {
-            Some(routing) if problems.is_empty() => Ok(routing),
-            _ => Err(problems.into_errors(file_name)),
-        }
+        Checked { routing: routing.filter(|_| !problems.any_error()), problems: problems.into_list() }
     }
 }
 

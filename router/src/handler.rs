@@ -10,7 +10,7 @@ use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent};
+use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent, Orders};
 use distribution::{Credit, Decision, Lead, LeadError, Ledger, LedgerEntry, Roster, Routing, decide};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -173,6 +173,7 @@ impl Decide {
                 to: *to,
                 person: person.clone(),
                 reason: saved.reason.clone(),
+                orders: Orders::default(),
             },
         };
         let message = Message::first(&envelope, saved.first_seen, received.traceparent.clone());

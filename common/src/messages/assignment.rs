@@ -1,8 +1,10 @@
 //! "Set the responsible person of lead 42 to 9": complete, nothing is left to choose.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::envelope::Payload;
 use crate::ids::{LeadId, PortalName, UserId};
@@ -36,9 +38,10 @@ impl fmt::Display for AssignmentKey {
     }
 }
 
-/// Set `ASSIGNED_BY_ID` of a lead and tell the person.
+/// Set `ASSIGNED_BY_ID` of a lead, do what the rule asks for besides, and tell the person.
 ///
-/// **Shape**: `{"lead":42,"epoch":1,"from":7,"to":9,"person":"petrov","reason":"…"}`
+/// **Shape**: `{"lead":42,"epoch":1,"from":7,"to":9,"person":"petrov","reason":"…",
+/// "set":{"STATUS_ID":"IN_PROCESS"},"deal":{"category":5,"stage":"C5:NEW"}}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignmentCommand {
     /// Which lead.
@@ -53,10 +56,39 @@ pub struct AssignmentCommand {
     pub person: String,
     /// Why, in one line, for the log.
     pub reason: String,
+    /// What else is done with the lead.
+    #[serde(flatten)]
+    pub orders: Orders,
 }
 
+/// What a rule asks for besides the owner.
+///
+/// **Shape**: `{"set":{"STATUS_ID":"IN_PROCESS"},"deal":{"category":5,"stage":"C5:NEW"}}`; what is not asked for
+/// is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Fields of the lead, by the portal's codes, that are written together with the owner. A value is a text, a number,
+    /// `true`, `false`, `null` or a list of these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Value>,
+    /// The deal that is created for the lead, once for each giving of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deal: Option<Deal>,
+}
+
+/// A deal in a funnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deal {
+    /// The funnel (`CATEGORY_ID`); 0 is the portal's first.
+    pub category: u32,
+    /// The stage in it, such as `C5:NEW`; without it the portal takes the funnel's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+}
+
+/// Version 2 added [`Orders`]: a program that knows only version 1 would leave them out without a word.
 impl Payload for AssignmentCommand {
     const TYPE: &'static str = "assignment-command";
-    const VERSION: u32 = 1;
-    const READS: &'static [u32] = &[1];
+    const VERSION: u32 = 2;
+    const READS: &'static [u32] = &[1, 2];
 }

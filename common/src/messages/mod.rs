@@ -10,6 +10,6 @@ mod assignment;
 mod envelope;
 mod lead_event;
 
-pub use assignment::{AssignmentCommand, AssignmentKey, Epoch};
+pub use assignment::{AssignmentCommand, AssignmentKey, Deal, Epoch, Orders};
 pub use envelope::{Envelope, Payload, Unreadable};
 pub use lead_event::{EventSource, LeadEvent};

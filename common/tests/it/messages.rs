@@ -2,11 +2,14 @@
 
 use common::failure::{Failure, FailureClass};
 use common::ids::{LeadId, UserId};
-use common::messages::{AssignmentCommand, Envelope, Epoch, EventSource, LeadEvent, Payload, Unreadable};
+use common::messages::{
+    AssignmentCommand, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders, Payload, Unreadable,
+};
 use serde_json::{Value, json};
 
 const LEAD_EVENT: &str = include_str!("../messages/lead-event.v1.json");
-const ASSIGNMENT_COMMAND: &str = include_str!("../messages/assignment-command.v1.json");
+const ASSIGNMENT_COMMAND: &str = include_str!("../messages/assignment-command.v2.json");
+const ASSIGNMENT_COMMAND_V1: &str = include_str!("../messages/assignment-command.v1.json");
 
 fn lead_event() -> Envelope<LeadEvent> {
     Envelope {
@@ -33,6 +36,14 @@ fn assignment_command() -> Envelope<AssignmentCommand> {
             to: UserId::new(9).unwrap(),
             person: "petrov".to_owned(),
             reason: "rotation «main»: petrov has the largest credit".to_owned(),
+            orders: Orders {
+                set: [
+                    ("STATUS_ID".to_owned(), json!("IN_PROCESS")),
+                    ("UF_CRM_TAGS".to_owned(), json!(["a", "b"])),
+                ]
+                .into(),
+                deal: Some(Deal { category: 5, stage: Some("C5:NEW".to_owned()) }),
+            },
         },
     }
 }
@@ -66,9 +77,16 @@ where
 }
 
 #[test]
-fn the_fixtures_of_version_1_are_read_and_written_and_unknown_fields_are_ignored() {
+fn the_fixtures_are_read_and_written_and_unknown_fields_are_ignored() {
     check(LEAD_EVENT, &lead_event());
     check(ASSIGNMENT_COMMAND, &assignment_command());
+}
+
+#[test]
+fn a_command_of_version_1_asks_for_nothing_besides() {
+    let mut expected = assignment_command();
+    expected.payload.orders = Orders::default();
+    assert_eq!(Envelope::from_bytes(ASSIGNMENT_COMMAND_V1.as_bytes()).unwrap(), expected);
 }
 
 #[test]

@@ -4,21 +4,45 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::nearest;
+use crate::routing::Routing;
 
 /// One thing that is wrong with a routing file.
 ///
 /// **Shape** in text: ``12:5: unknown key `asign` in a rule; did you mean `assign`?``
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The line, from 1.
     pub line: u64,
     /// The column in characters, from 1.
     pub column: u64,
+    /// Whether the file can be used all the same.
+    pub severity: Severity,
     /// What is wrong.
     pub message: String,
     /// What would be right, where that can be guessed.
     pub hint: Option<String>,
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// The file can be used, and probably does not do what was meant.
+    Warning,
+}
+
+/// What came of reading a routing file.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The routing; `None` when there is an error among the problems.
+    pub routing: Option<Routing>,
+    /// Everything that was found, errors and warnings, in the file's order.
+    pub problems: Vec<Problem>,
 }
 
 /// Everything that is wrong with a routing file: at least one problem, in the file's order.
@@ -31,6 +55,11 @@ pub struct RoutingErrors {
 }
 
 impl RoutingErrors {
+    pub(super) fn new(file_name: &str, mut problems: Vec<Problem>) -> Self {
+        problems.retain(|problem| problem.severity == Severity::Error);
+        Self { file_name: file_name.to_owned(), problems }
+    }
+
     /// The file's name, as it was given.
     #[must_use]
     pub fn file_name(&self) -> &str {
@@ -85,12 +114,17 @@ pub(super) struct Problems(Vec<Problem>);
 impl Problems {
     /// Notes a problem.
     pub(super) fn note(&mut self, place: Place, message: impl Into<String>) {
-        self.push(place, message.into(), None);
+        self.push(Severity::Error, place, message.into(), None);
+    }
+
+    /// Notes what can be used and was probably not meant.
+    pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.push(Severity::Warning, place, message.into(), Some(hint.into()));
     }
 
     /// Notes a problem and what would be right.
     pub(super) fn note_with(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.push(place, message.into(), Some(hint.into()));
+        self.push(Severity::Error, place, message.into(), Some(hint.into()));
     }
 
     /// Notes a problem with a wrong word, and proposes the nearest of `known`, or all if they are few.
@@ -101,20 +135,21 @@ impl Problems {
         word: &str,
         known: impl Iterator<Item = &'k str>,
     ) {
-        self.push(place, message.into(), nearest::hint(word, known));
+        self.push(Severity::Error, place, message.into(), nearest::hint(word, known));
     }
 
-    fn push(&mut self, place: Place, message: String, hint: Option<String>) {
+    fn push(&mut self, severity: Severity, place: Place, message: String, hint: Option<String>) {
         let Place { line, column } = place;
-        self.0.push(Problem { line, column, message, hint });
+        self.0.push(Problem { line, column, severity, message, hint });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn any_error(&self) -> bool {
+        self.0.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    pub(super) fn into_errors(mut self, file_name: &str) -> RoutingErrors {
+    /// In the file's order.
+    pub(super) fn into_list(mut self) -> Vec<Problem> {
         self.0.sort_by_key(|problem| (problem.line, problem.column));
-        RoutingErrors { file_name: file_name.to_owned(), problems: self.0 }
+        self.0
     }
 }

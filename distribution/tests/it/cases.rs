@@ -76,7 +76,11 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
     let mut fields = case.lead.clone();
     fields.entry("ID").or_insert("1".into());
     let lead = world::lead(&Value::Object(fields));
-    let roster: Roster = case.absent.iter().map(|name| (user(name), Presence { active: false })).collect();
+    let roster: Roster = case
+        .absent
+        .iter()
+        .map(|name| (user(name), Presence { active: false, ..Presence::default() }))
+        .collect();
     let credit = |ledger: &str, (name, amount): (&String, &f64)| LedgerEntry {
         ledger: ledger.into(),
         user: user(name),

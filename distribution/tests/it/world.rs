@@ -38,7 +38,7 @@ pub fn one_queue(weights: &[u32]) -> Routing {
 
 /// Everybody is here but these users.
 pub fn roster_without(absent: impl IntoIterator<Item = u64>) -> Roster {
-    absent.into_iter().map(|id| (user(id), Presence { active: false })).collect()
+    absent.into_iter().map(|id| (user(id), Presence { active: false, ..Presence::default() })).collect()
 }
 
 /// Decides about a lead of the default queue, books the entries, and says who got it.
