@@ -6,6 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::condition::{Condition, Expected};
 use crate::facts::Facts;
 use crate::ids::UserId;
@@ -31,6 +34,18 @@ pub struct Person {
     pub user: UserId,
     /// His weight in the queues that give him no other.
     pub weight: Weight,
+    /// Where he lives: his schedule and his day are of this zone.
+    pub zone: TimeZone,
+}
+
+impl Person {
+    /// When the day of this moment began where he lives: from then on counts [`Presence::day`](crate::Presence::day).
+    #[must_use]
+    pub fn day_start(&self, moment: Timestamp) -> Timestamp {
+        let day = moment.to_zoned(self.zone.clone()).start_of_day();
+        // Only a day at the very ends of time has no beginning.
+        day.map_or(moment, |day| day.timestamp())
+    }
 }
 
 /// An ordered list of people who take leads in turn.

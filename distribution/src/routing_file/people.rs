@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+
 use super::known::Known;
 use super::problem::Problems;
 use super::section::{self, Section, Word};
@@ -55,7 +57,12 @@ fn person(
     if let Some(other) = by_user.insert(user, word.text.clone()) {
         problems.note(node.place, format!("`{}` and `{other}` are the same user {user}", word.text));
     }
-    Some(Person { name: Name::from(word.text.as_str()), user, weight: weight.unwrap_or(Weight::ONE) })
+    Some(Person {
+        name: Name::from(word.text.as_str()),
+        user,
+        weight: weight.unwrap_or(Weight::ONE),
+        zone: TimeZone::UTC,
+    })
 }
 
 /// Reads the `weight` of a section that has one.
