@@ -5,27 +5,30 @@
 
 use jiff::Timestamp;
 
+use crate::calendar::Calendar;
 use crate::compare;
 use crate::decision::{Assignment, Decision, Hold, Orders, Skip};
-use crate::eligibility;
+use crate::eligibility::Demands;
 use crate::explanation::{
-    Candidate, Explanation, FORMAT, HoldReason, NOT_MATCHED_LISTED_MAX, NotMatched, Outcome, Reason,
+    Candidate, Explanation, FORMAT, HoldReason, NOT_MATCHED_LISTED_MAX, NotMatched, Outcome, Reason, Role,
     SkipReason,
 };
 use crate::facts::Facts;
+use crate::ids::UserId;
 use crate::lead::{FieldValue, Lead};
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::name::Name;
 use crate::roster::Roster;
-use crate::routing::{Person, Queue, Routing, Target};
-use crate::strategy;
+use crate::routing::{Fallback, Handover, Person, Queue, Routing, Target};
+use crate::strategy::{self, Asked, Choice};
 
 /// Decides who gets `lead` at the time `now`.
 ///
 /// 1. A lead that is converted or junk is skipped.
 /// 2. The first rule whose conditions are all met, and whose tree has a case for the lead, decides, else the default.
-/// 3. A queue chooses one of its members by its strategy. A person who is named takes the lead and no ledger is
-///    charged; when he may not take it, the default decides.
+/// 3. A queue chooses one of its members by its strategy; when none may take the lead, it tries what its `if_nobody`
+///    says. A person who is named takes the lead and no ledger is charged; when he may not, the rule's `if_nobody` is
+///    tried, or where it has none the default decides.
 /// 4. When nobody may take it, it is held.
 #[must_use]
 pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, now: Timestamp) -> Decision {
@@ -33,11 +36,16 @@ pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, 
     if let Some(reason) = already_final(lead) {
         return reasoning.skip(reason);
     }
-    let target = match reasoning.first_matching(routing, lead) {
-        Some(target) => target,
-        None => &routing.default,
-    };
-    reasoning.hand_to(target, Asked { routing, roster, ledger })
+    let handover = reasoning.first_matching(routing, lead, now).unwrap_or(&routing.default);
+    let calendar = Calendar::at(routing, now);
+    let asked = Asked { routing, roster, ledger, calendar: &calendar, skills: &handover.skills };
+    match reasoning.hand_to(&handover.target, asked) {
+        Some(taken) => {
+            let orders = handover.orders.as_deref().cloned().unwrap_or_default();
+            reasoning.assign(taken, orders)
+        }
+        None => reasoning.hold(),
+    }
 }
 
 /// The portal's own verdict on the lead, whatever its stages are called.
@@ -52,32 +60,30 @@ fn already_final(lead: &Lead) -> Option<SkipReason> {
     }
 }
 
-/// What a target is asked with.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    routing: &'a Routing,
-    roster: &'a Roster,
-    ledger: &'a Ledger,
+/// Somebody who takes the lead, and what that does to the ledgers.
+struct Taken {
+    person: Name,
+    user: UserId,
+    queue: Option<Name>,
+    entries: Vec<LedgerEntry>,
 }
 
 /// What is known of the reasons so far; it ends in a decision.
 struct Reasoning {
-    decided_at: Timestamp,
-    routing_version: u64,
-    rule: Option<Name>,
-    cases: Vec<Name>,
-    not_matched: Vec<NotMatched>,
-    not_matched_total: usize,
-    by_default: bool,
-    queue: Option<Name>,
-    candidates: Vec<Candidate>,
+    explanation: Explanation,
+    /// When one of those who may not take it may at the earliest.
+    available: Option<Timestamp>,
+    /// Which queues were asked, so that none is asked twice.
+    asked: Vec<Name>,
 }
 
 impl Reasoning {
     fn new(routing: &Routing, now: Timestamp) -> Self {
-        Self {
+        let explanation = Explanation {
+            format: FORMAT,
             decided_at: now,
             routing_version: routing.version,
+            outcome: Outcome::Hold { reason: HoldReason::NobodyEligible, until: None },
             rule: None,
             cases: Vec::new(),
             not_matched: Vec::new(),
@@ -85,99 +91,129 @@ impl Reasoning {
             by_default: false,
             queue: None,
             candidates: Vec::new(),
-        }
+            time_zone: routing.zone.iana_name().map(Name::from),
+        };
+        Self { explanation, available: None, asked: Vec::new() }
     }
 
     /// Goes through the rules in the file's order, up to the first that matches.
-    fn first_matching<'r>(&mut self, routing: &'r Routing, lead: &Lead) -> Option<&'r Target> {
-        let facts = Facts::of(lead, &routing.fields);
+    fn first_matching<'r>(
+        &mut self,
+        routing: &'r Routing,
+        lead: &Lead,
+        now: Timestamp,
+    ) -> Option<&'r Handover> {
+        let facts = Facts::of(lead, routing, now);
+        let why = &mut self.explanation;
         for rule in &routing.rules {
             let condition = match rule.matches(&facts) {
                 Ok(matched) => {
-                    self.rule = Some(rule.name.clone());
-                    self.cases = matched.cases;
-                    return Some(matched.target);
+                    why.rule = Some(rule.name.clone());
+                    why.cases = matched.cases;
+                    return Some(matched.handover);
                 }
                 Err(condition) => condition,
             };
-            self.not_matched_total += 1;
-            if self.not_matched.len() < NOT_MATCHED_LISTED_MAX {
-                self.not_matched.push(NotMatched { rule: rule.name.clone(), condition });
+            why.not_matched_total += 1;
+            if why.not_matched.len() < NOT_MATCHED_LISTED_MAX {
+                why.not_matched.push(NotMatched { rule: rule.name.clone(), condition });
             }
         }
-        self.by_default = true;
+        why.by_default = true;
         None
     }
 
-    /// Gives the lead to `target`, or where that may not take it to the default, or to nobody.
-    fn hand_to(mut self, target: &Target, asked: Asked<'_>) -> Decision {
-        let person = match target {
-            Target::Queue(queue) => return self.ask(queue, asked),
-            Target::Person(person) => person,
+    /// Asks a target, and where that may not take the lead what it falls back to.
+    fn hand_to(&mut self, target: &Target, asked: Asked<'_>) -> Option<Taken> {
+        let (person, if_nobody) = match target {
+            Target::Queue(queue) => return self.ask(*queue, asked),
+            Target::Person { person, if_nobody } => (person, if_nobody),
         };
-        let Some(refusal) = eligibility::refusal(person, asked.roster) else {
-            self.candidates.push(Candidate::new(person, Reason::Named, None));
-            return self.assign(person, Vec::new());
+        let demands = Demands::of_rule(asked.skills);
+        let presence = asked.roster.get(person.user);
+        let Some(refusal) = demands.refusal(person, presence, asked.calendar) else {
+            self.explanation.candidates.push(Candidate::new(person, Role::Named, None, Reason::Named));
+            return Some(Taken::by(person, None, Vec::new()));
         };
-        self.candidates.push(Candidate::new(person, refusal, None));
-        if self.by_default {
-            return self.hold();
+        self.may_at(demands.available(&refusal, person, presence, asked.calendar));
+        self.explanation.candidates.push(Candidate::new(person, Role::Named, None, refusal));
+        if let Some(fallbacks) = if_nobody {
+            return self.fall_back(fallbacks, None, asked);
         }
-        self.by_default = true;
-        self.hand_to(&asked.routing.default, asked)
+        if self.explanation.by_default {
+            return None;
+        }
+        self.explanation.by_default = true;
+        self.hand_to(&asked.routing.default.target, asked)
     }
 
-    fn ask(mut self, queue: &Queue, asked: Asked<'_>) -> Decision {
-        let choice = strategy::choose(queue, asked.roster, asked.ledger);
-        self.queue = Some(queue.name.clone());
-        self.candidates.extend(choice.candidates);
-        match choice.chosen {
-            Some(person) => self.assign(&person, choice.entries),
-            None => self.hold(),
+    /// Asks the queue with this number, then whatever it falls back to.
+    fn ask(&mut self, queue: usize, asked: Asked<'_>) -> Option<Taken> {
+        let queue = asked.routing.queues.get(queue)?;
+        if self.asked.contains(&queue.name) {
+            return None;
         }
+        self.asked.push(queue.name.clone());
+        self.take_from(strategy::ask_members(queue, asked), queue)
+            .or_else(|| self.fall_back(&queue.if_nobody, Some(queue), asked))
     }
 
-    fn assign(self, person: &Person, entries: Vec<LedgerEntry>) -> Decision {
-        Decision::Assign(Assignment {
-            person: person.name.clone(),
-            user: person.user,
-            queue: self.queue.clone(),
-            rule: self.rule.clone(),
-            entries,
-            orders: Orders::default(),
-            explanation: self.conclude(Outcome::Assign { person: person.name.clone(), user: person.user }),
-        })
+    fn fall_back(
+        &mut self,
+        fallbacks: &[Fallback],
+        queue: Option<&Queue>,
+        asked: Asked<'_>,
+    ) -> Option<Taken> {
+        for fallback in fallbacks {
+            let taken = match (fallback, queue) {
+                (Fallback::OnDuty, Some(queue)) => self.take_from(strategy::ask_on_duty(queue, asked), queue),
+                (Fallback::Queue(other), _) => self.ask(*other, asked),
+                (Fallback::OnDuty, None) | (Fallback::Hold, _) => return None,
+            };
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    fn take_from(&mut self, choice: Choice, queue: &Queue) -> Option<Taken> {
+        self.explanation.candidates.extend(choice.candidates);
+        self.may_at(choice.available);
+        choice.chosen.map(|person| Taken::by(&person, Some(&queue.name), choice.entries))
+    }
+
+    fn may_at(&mut self, moment: Option<Timestamp>) {
+        self.available = [self.available, moment].into_iter().flatten().min();
+    }
+
+    fn assign(self, taken: Taken, orders: Orders) -> Decision {
+        let Taken { person, user, queue, entries } = taken;
+        let mut explanation = self.explanation;
+        explanation.outcome = Outcome::Assign { person: person.clone(), user };
+        explanation.queue.clone_from(&queue);
+        let rule = explanation.rule.clone();
+        Decision::Assign(Assignment { person, user, queue, rule, entries, orders, explanation })
     }
 
     fn hold(self) -> Decision {
-        let reason = HoldReason::NobodyEligible;
-        let queue = self.queue.clone();
-        let until = None;
-        Decision::Hold(Hold {
-            queue,
-            reason,
-            until,
-            explanation: self.conclude(Outcome::Hold { reason, until }),
-        })
+        let (reason, until) = (HoldReason::NobodyEligible, self.available);
+        let queue = self.asked.into_iter().next();
+        let mut explanation = self.explanation;
+        explanation.outcome = Outcome::Hold { reason, until };
+        explanation.queue.clone_from(&queue);
+        Decision::Hold(Hold { queue, reason, until, explanation })
     }
 
     fn skip(self, reason: SkipReason) -> Decision {
-        Decision::Skip(Skip { reason, explanation: self.conclude(Outcome::Skip { reason }) })
+        let mut explanation = self.explanation;
+        explanation.outcome = Outcome::Skip { reason };
+        Decision::Skip(Skip { reason, explanation })
     }
+}
 
-    fn conclude(self, outcome: Outcome) -> Explanation {
-        Explanation {
-            format: FORMAT,
-            decided_at: self.decided_at,
-            routing_version: self.routing_version,
-            outcome,
-            rule: self.rule,
-            cases: self.cases,
-            not_matched: self.not_matched,
-            not_matched_total: self.not_matched_total,
-            by_default: self.by_default,
-            queue: self.queue,
-            candidates: self.candidates,
-        }
+impl Taken {
+    fn by(person: &Person, queue: Option<&Name>, entries: Vec<LedgerEntry>) -> Self {
+        Self { person: person.name.clone(), user: person.user, queue: queue.cloned(), entries }
     }
 }

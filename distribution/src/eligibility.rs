@@ -1,13 +1,118 @@
-//! Whether a person may take a lead at this moment: the one definition, for queues and for rules that name a person.
+//! Whether a person may take a lead at this moment: the one definition, for members of queues, for people on duty and
+//! for those whom a rule names.
 
-use crate::explanation::Reason;
-use crate::roster::Roster;
-use crate::routing::Person;
+use jiff::Timestamp;
 
-/// Why this person may not take a lead; `None` when he may.
-pub(crate) fn refusal(person: &Person, roster: &Roster) -> Option<Reason> {
-    if !roster.get(person.user).active {
-        return Some(Reason::Inactive);
+use crate::calendar::Calendar;
+use crate::explanation::{Limit, Reason};
+use crate::name::Name;
+use crate::roster::{Presence, WorkingDay};
+use crate::routing::{Limits, Person, Queue};
+
+/// What a lead and the queue that hands it out ask of people.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demands<'r> {
+    skills: &'r [Name],
+    working_day: bool,
+    absences: bool,
+    limits: Limits,
+}
+
+impl<'r> Demands<'r> {
+    /// Of who is named by a rule.
+    pub(crate) fn of_rule(skills: &'r [Name]) -> Self {
+        Self { skills, working_day: false, absences: true, limits: Limits::default() }
     }
-    None
+
+    /// Of who is asked for a queue.
+    pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name]) -> Self {
+        Self {
+            skills,
+            working_day: queue.working_day_required,
+            absences: queue.absences_respected,
+            limits: queue.limits,
+        }
+    }
+
+    /// Why this person may not take a lead; `None` when he may. What lasts longest comes first.
+    pub(crate) fn refusal(
+        &self,
+        person: &Person,
+        presence: &Presence,
+        calendar: &Calendar<'_>,
+    ) -> Option<Reason> {
+        let now = calendar.moment();
+        if !presence.active {
+            return Some(Reason::Inactive);
+        }
+        if let Some(skill) = self.skills.iter().find(|skill| !person.skills.contains(*skill)) {
+            return Some(Reason::LacksSkill { skill: skill.clone() });
+        }
+        if self.absences
+            && let Some(until) = back(presence, now)
+        {
+            return Some(Reason::Absent { until });
+        }
+        if let Some(until) = presence.paused_until.filter(|until| now < *until) {
+            return Some(Reason::Paused { until });
+        }
+        if let Some(hours) = person.hours.filter(|hours| !calendar.is_on(*hours)) {
+            return Some(Reason::OffSchedule { until: calendar.next_on(hours) });
+        }
+        if self.working_day && presence.working_day != WorkingDay::Opened {
+            return Some(Reason::WorkingDay { state: presence.working_day });
+        }
+        at_limit(&person.limits, presence).or_else(|| at_limit(&self.limits, presence))
+    }
+
+    /// When he may take one at the earliest, as far as absences, pauses, schedules and days tell; `None` when they do not.
+    pub(crate) fn available(
+        &self,
+        refusal: &Reason,
+        person: &Person,
+        presence: &Presence,
+        calendar: &Calendar<'_>,
+    ) -> Option<Timestamp> {
+        let mut moment = match refusal {
+            Reason::Absent { until }
+            | Reason::Paused { until }
+            | Reason::OffSchedule { until: Some(until) } => *until,
+            Reason::AtLimit { limit: Limit::PerDay, .. } => person.next_day(calendar.moment())?,
+            _ => return None,
+        };
+        // Each may end within another: who is back from leave at midnight works from nine. An end lies behind every
+        // moment it ends, so this goes forward only; the bound is for absences without number.
+        for _ in 0..1000 {
+            let away = self.absences.then(|| back(presence, moment)).flatten();
+            let later = match (away, presence.paused_until.filter(|until| moment < *until), person.hours) {
+                (Some(until), _, _) | (None, Some(until), _) => until,
+                (None, None, Some(hours)) => calendar.next_on_after(hours, moment)?,
+                (None, None, None) => moment,
+            };
+            if later == moment {
+                return Some(moment);
+            }
+            moment = later;
+        }
+        None
+    }
+}
+
+/// When he is back, if he is away: absences that touch or overlap are one.
+fn back(presence: &Presence, moment: Timestamp) -> Option<Timestamp> {
+    let mut back = moment;
+    while let Some(absence) = presence.absent.iter().find(|absence| absence.0 <= back && back < absence.1) {
+        back = absence.1;
+    }
+    (back > moment).then_some(back)
+}
+
+fn at_limit(limits: &Limits, presence: &Presence) -> Option<Reason> {
+    let reached = |max: Option<u32>, count: u32, limit| {
+        let max = max.filter(|max| count >= *max)?;
+        Some(Reason::AtLimit { limit, max, count })
+    };
+    reached(limits.per_hour, presence.hour, Limit::PerHour)
+        .or_else(|| reached(limits.open, presence.open, Limit::Open))
+        .or_else(|| reached(limits.per_day, presence.day, Limit::PerDay))
 }

@@ -4,7 +4,10 @@
 //! lead, only what the routing file says and how people stood. Other programs read its JSON form, so a field that is
 //! there keeps its meaning; a change that breaks this is a new [`FORMAT`].
 
-use std::fmt;
+mod line;
+mod text;
+
+pub use text::{Language, UnknownLanguage};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::UserId;
 use crate::ledger::Credit;
 use crate::name::Name;
+use crate::roster::WorkingDay;
 use crate::routing::Person;
 
 /// The version of the shape of [`Explanation`]. A reader refuses a larger one.
@@ -29,7 +33,8 @@ pub const NOT_MATCHED_LISTED_MAX: usize = 32;
 #[doc = include_str!("../tests/explanation.json")]
 /// ```
 ///
-/// `Display` gives it as one line: `rule "Cold calls" → queue cold_calls → sidorov (credit +0.50 → -0.50)`.
+/// `Display` gives it as one line: `rule "Cold calls" → queue cold_calls → sidorov (credit +0.50 → -0.50)`;
+/// [`text`](Self::text) says all of it in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The version of this shape: [`FORMAT`].
@@ -51,10 +56,13 @@ pub struct Explanation {
     pub not_matched_total: usize,
     /// Whether the lead came to the routing's default: no rule matched, or the person it names may not take the lead.
     pub by_default: bool,
-    /// The queue that was asked.
+    /// The queue that gave it away; where it waits, the first that was asked.
     pub queue: Option<Name>,
-    /// Everybody who came into question, in order: the person a rule names, then the queue's members.
+    /// Everybody who came into question, in the order in which they were asked.
     pub candidates: Vec<Candidate>,
+    /// The routing's time zone, by its IANA name: in it times are told to people. Not there in the oldest records.
+    #[serde(default)]
+    pub time_zone: Option<Name>,
 }
 
 /// A rule that did not match.
@@ -73,12 +81,47 @@ pub struct Candidate {
     pub person: Name,
     /// Who he is in the portal.
     pub user: UserId,
+    /// As what he was asked. Not there in the oldest records, as the next.
+    #[serde(default)]
+    pub role: Role,
+    /// The queue he was asked for; `None` for who is named by a rule.
+    #[serde(default)]
+    pub queue: Option<Name>,
     /// Whether he could have taken the lead.
     pub eligible: bool,
-    /// Why he was taken, or why not.
+    /// Why he was taken, or why not; in JSON the member `reason` and what belongs to it.
+    #[serde(flatten)]
     pub reason: Reason,
-    /// His credit in the queue's ledger; `None` where no ledger is asked.
+    /// His credit in the ledger that was asked; `None` where none is.
     pub credit: Option<CreditChange>,
+    /// What he has to do; `None` where that is not asked.
+    #[serde(default)]
+    pub load: Option<Load>,
+    /// His credit in the queue's ledger, when he took the lead on duty and it counts as his turn there.
+    #[serde(default)]
+    pub charge: Option<CreditChange>,
+}
+
+/// As what somebody is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// As the person a rule or the default names.
+    Named,
+    /// As a member of the queue.
+    #[default]
+    Member,
+    /// As one of those on duty for the queue.
+    OnDuty,
+}
+
+/// How much somebody has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// His leads in process.
+    pub open: u32,
+    /// How much of that he can bear, relative to the others: his weight.
+    pub weight: u32,
 }
 
 /// What a lead did to one person's credit.
@@ -93,20 +136,76 @@ pub struct CreditChange {
 }
 
 /// Why a candidate was taken or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+///
+/// **Shape** in JSON: `{"reason": "absent", "until": "2026-12-03T06:00:00Z"}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
     /// Taken: a rule or the default names him.
     Named,
     /// Taken: his credit is the largest, or he is the first in the list of those who have it.
     LargestCredit,
+    /// Taken: he has the fewest open leads for his weight; among equals his credit is the largest.
+    LeastLoaded,
+    /// Taken: he is the first in the list of those who may take it.
+    FirstInList,
     /// Not taken: his credit is smaller than the chosen's.
     SmallerCredit,
-    /// Not taken: he has the same credit as the chosen, and stands after him in the list.
+    /// Not taken: he has more open leads for his weight than the chosen.
+    MoreLoaded,
+    /// Not taken: he is equal to the chosen, and stands after him in the list.
     LaterInList,
+    /// Not taken: he is on duty, and is asked as that when no other member is at work.
+    ReservedForDuty,
     /// Left out: he is not active in the portal.
     Inactive,
+    /// Left out: he lacks what the rule asks for.
+    LacksSkill {
+        /// The first skill that he lacks.
+        skill: Name,
+    },
+    /// Left out: he is paused.
+    Paused {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Left out: he is on leave, on a business trip, ill or otherwise away.
+    Absent {
+        /// When he is back.
+        until: Timestamp,
+    },
+    /// Left out: it is not his working time.
+    OffSchedule {
+        /// When his schedule is on again; `None` when that is not within a year.
+        until: Option<Timestamp>,
+    },
+    /// Left out: the queue wants an open working day in the portal's time tracking.
+    WorkingDay {
+        /// What his is.
+        state: WorkingDay,
+    },
+    /// Left out: he has as much as he may be given.
+    AtLimit {
+        /// Which limit.
+        limit: Limit,
+        /// The limit.
+        max: u32,
+        /// What he has.
+        count: u32,
+    },
+}
+
+/// A limit of what one person may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Leads in process at the same time.
+    Open,
+    /// Leads given in 60 minutes.
+    PerHour,
+    /// Leads given in a day.
+    PerDay,
 }
 
 /// What was decided, in short.
@@ -162,6 +261,18 @@ impl Explanation {
         self.to_string()
     }
 
+    /// All of it in words, for people: several lines, the first of which says who got the lead.
+    #[must_use]
+    pub fn text(&self, language: Language) -> String {
+        text::Text::new(self, language).to_string()
+    }
+
+    /// The reason of one of its candidates in words.
+    #[must_use]
+    pub fn reason(&self, candidate: &Candidate, language: Language) -> String {
+        text::Writer::new(self, language).reason(&candidate.reason)
+    }
+
     /// The candidate who was taken.
     #[must_use]
     pub fn taken(&self) -> Option<&Candidate> {
@@ -170,9 +281,18 @@ impl Explanation {
 }
 
 impl Candidate {
-    pub(crate) fn new(person: &Person, reason: Reason, credit: Option<CreditChange>) -> Self {
-        let eligible = !reason.is_left_out();
-        Self { person: person.name.clone(), user: person.user, eligible, reason, credit }
+    pub(crate) fn new(person: &Person, role: Role, queue: Option<&Name>, reason: Reason) -> Self {
+        Self {
+            person: person.name.clone(),
+            user: person.user,
+            role,
+            queue: queue.cloned(),
+            eligible: !reason.is_left_out(),
+            reason,
+            credit: None,
+            load: None,
+            charge: None,
+        }
     }
 }
 
@@ -186,86 +306,29 @@ impl CreditChange {
 impl Reason {
     /// Whether it says that the candidate got the lead.
     #[must_use]
-    pub const fn is_taken(self) -> bool {
-        match self {
-            Self::Named | Self::LargestCredit => true,
-            Self::SmallerCredit | Self::LaterInList | Self::Inactive => false,
-        }
+    pub const fn is_taken(&self) -> bool {
+        matches!(self, Self::Named | Self::LargestCredit | Self::LeastLoaded | Self::FirstInList)
     }
 
     /// Whether it says that the candidate could not have got the lead.
     #[must_use]
-    pub const fn is_left_out(self) -> bool {
+    pub const fn is_left_out(&self) -> bool {
         match self {
-            Self::Inactive => true,
-            Self::Named | Self::LargestCredit | Self::SmallerCredit | Self::LaterInList => false,
+            Self::Inactive
+            | Self::LacksSkill { .. }
+            | Self::Paused { .. }
+            | Self::Absent { .. }
+            | Self::OffSchedule { .. }
+            | Self::WorkingDay { .. }
+            | Self::AtLimit { .. } => true,
+            Self::Named
+            | Self::LargestCredit
+            | Self::LeastLoaded
+            | Self::FirstInList
+            | Self::SmallerCredit
+            | Self::MoreLoaded
+            | Self::LaterInList
+            | Self::ReservedForDuty => false,
         }
-    }
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Outcome::Skip { reason } = self.outcome {
-            return write!(f, "skipped: {reason}");
-        }
-        match &self.rule {
-            Some(rule) => {
-                write!(f, "rule \"{rule}\"")?;
-                if !self.cases.is_empty() {
-                    let cases: Vec<&str> = self.cases.iter().map(Name::as_str).collect();
-                    write!(f, " ({})", cases.join(", "))?;
-                }
-            }
-            None => f.write_str("default")?,
-        }
-        // Without a ledger he was named, not found in a queue.
-        let named = |candidate: &&Candidate| candidate.credit.is_none() && candidate.reason.is_left_out();
-        for candidate in self.candidates.iter().filter(named) {
-            write!(f, " → {} ({})", candidate.person, candidate.reason)?;
-        }
-        if self.by_default && self.rule.is_some() {
-            f.write_str(" → default")?;
-        }
-        if let Some(queue) = &self.queue {
-            write!(f, " → queue {queue}")?;
-        }
-        match &self.outcome {
-            Outcome::Assign { person, .. } => write!(f, " → {person}")?,
-            Outcome::Hold { reason, .. } => write!(f, " → held: {reason}")?,
-            Outcome::Skip { .. } => {}
-        }
-        match self.taken().and_then(|candidate| candidate.credit) {
-            Some(credit) => write!(f, " (credit {} → {})", credit.compared, credit.after),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Named => "named",
-            Self::LargestCredit => "largest credit",
-            Self::SmallerCredit => "smaller credit",
-            Self::LaterInList => "same credit, later in the list",
-            Self::Inactive => "not active in the portal",
-        })
-    }
-}
-
-impl fmt::Display for HoldReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NobodyEligible => "nobody may take it",
-        })
-    }
-}
-
-impl fmt::Display for SkipReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Converted => "the lead is converted",
-            Self::Junk => "the lead is junk",
-        })
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
@@ -82,6 +83,16 @@ impl Lead {
     #[must_use]
     pub fn field(&self, code: &str) -> &FieldValue {
         self.fields.get(code).unwrap_or(&FieldValue::Empty)
+    }
+
+    /// When it was created: its `DATE_CREATE`, such as `2026-11-18T14:06:40+03:00`; `None` without one, or one that says
+    /// no moment.
+    #[must_use]
+    pub fn created_at(&self) -> Option<Timestamp> {
+        match self.field("DATE_CREATE") {
+            FieldValue::Text(text) => text.trim().parse().ok(),
+            FieldValue::Empty | FieldValue::Number(_) | FieldValue::List(_) => None,
+        }
     }
 }
 

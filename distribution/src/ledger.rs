@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Neg, Sub};
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
@@ -27,15 +28,36 @@ pub struct LedgerEntry {
     pub ledger: Name,
     /// Whose balance in it.
     pub user: UserId,
-    /// What is added to it; the entries of one decision sum to zero.
+    /// What is added to it; the entries of one decision sum to zero in each ledger.
     pub delta: Credit,
+    /// What for.
+    pub kind: EntryKind,
+}
+
+/// What a balance was changed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A lead that a member of the queue took.
+    Turn,
+    /// A lead that somebody on duty took.
+    Duty,
+    /// Somebody left the ledger's queues: his balance goes to those who stay.
+    Left,
+    /// A correction by hand.
+    Correction,
+    /// A lead that was given back.
+    Refund,
 }
 
 /// The balances of every ledger that matters to a decision. Who is in none has a balance of zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    accounts: BTreeMap<Name, BTreeMap<UserId, Credit>>,
+    accounts: BTreeMap<Name, Account>,
 }
+
+/// The balances of one ledger.
+pub(crate) type Account = FxHashMap<UserId, Credit>;
 
 impl Credit {
     /// Nothing owed either way.
@@ -68,7 +90,7 @@ impl Ledger {
     }
 
     /// The balances of one ledger; `None` when nothing was ever booked in it.
-    pub(crate) fn account(&self, ledger: &str) -> Option<&BTreeMap<UserId, Credit>> {
+    pub(crate) fn account(&self, ledger: &str) -> Option<&Account> {
         self.accounts.get(ledger)
     }
 }
@@ -76,7 +98,7 @@ impl Ledger {
 /// Books the entries: the balances of a store's rows, or what a decision proposed.
 impl Extend<LedgerEntry> for Ledger {
     fn extend<I: IntoIterator<Item = LedgerEntry>>(&mut self, entries: I) {
-        for LedgerEntry { ledger, user, delta } in entries {
+        for LedgerEntry { ledger, user, delta, kind: _ } in entries {
             let balance = self.accounts.entry(ledger).or_default().entry(user).or_default();
             *balance = *balance + delta;
         }
@@ -147,7 +169,12 @@ mod tests {
     #[test]
     fn entries_add_up() {
         let user = UserId::new(7).unwrap();
-        let entry = |delta| LedgerEntry { ledger: "main".into(), user, delta: Credit::from_units(delta) };
+        let entry = |delta| LedgerEntry {
+            ledger: "main".into(),
+            user,
+            delta: Credit::from_units(delta),
+            kind: EntryKind::Turn,
+        };
         let ledger: Ledger = [entry(5), entry(-7), entry(i64::MIN)].into_iter().collect();
         assert_eq!(ledger.balance("main", user), Credit::from_units(i64::MIN));
         assert_eq!(ledger.balance("other", user), Credit::ZERO);

@@ -12,13 +12,17 @@ mod name;
 mod compare;
 mod lead;
 
+mod schedule;
+
 mod condition;
 mod facts;
 mod routing;
 
+mod calendar;
+mod roster;
+
 mod eligibility;
 mod ledger;
-mod roster;
 mod strategy;
 
 mod decide;
@@ -31,13 +35,13 @@ mod routing_file;
 pub use decide::decide;
 pub use decision::{Assignment, DealOrder, Decision, Hold, Orders, Skip};
 pub use explanation::{
-    Candidate, CreditChange, Explanation, FORMAT, HoldReason, NOT_MATCHED_LISTED_MAX, NotMatched, Outcome,
-    Reason, SkipReason,
+    Candidate, CreditChange, Explanation, FORMAT, HoldReason, Language, Limit, Load, NOT_MATCHED_LISTED_MAX,
+    NotMatched, Outcome, Reason, Role, SkipReason, UnknownLanguage,
 };
 pub use ids::{InvalidId, LeadId, UserId};
 pub use lead::{FieldValue, Lead, LeadError};
-pub use ledger::{Credit, Ledger, LedgerEntry};
+pub use ledger::{Credit, EntryKind, Ledger, LedgerEntry};
 pub use name::Name;
 pub use roster::{Absence, Presence, Roster, WorkingDay};
-pub use routing::{Member, Person, Queue, Routing, Strategy, Weight};
+pub use routing::{Limits, Member, Person, Queue, Routing, Strategy, Weight};
 pub use routing_file::{Checked, Problem, RoutingErrors, Severity};

@@ -3,9 +3,8 @@
 //! The router loads it from the portal and the store. It holds facts and draws no conclusion: whether they let a person
 //! take a lead is the business of `eligibility`.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
@@ -14,7 +13,7 @@ use crate::ids::UserId;
 /// here".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
-    people: BTreeMap<UserId, Presence>,
+    people: FxHashMap<UserId, Presence>,
 }
 
 /// What is known of one person.

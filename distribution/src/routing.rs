@@ -1,28 +1,49 @@
 //! The routing: who the people are, in which queues they stand, which rule sends a lead where.
 //!
 //! It comes from a routing file that was found free of errors ([`Routing::from_yaml`]), so whoever holds one may rely
-//! on it: every queue has members, every name is known, every weight counts, and there is a default.
+//! on it: every queue has members, every name is known, every weight counts, no queue hands its leads round in a circle,
+//! and there is a default.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustc_hash::FxHashSet;
 
 use crate::condition::{Condition, Expected};
+use crate::decision::Orders;
 use crate::facts::Facts;
 use crate::ids::UserId;
 use crate::name::Name;
+use crate::schedule::{Holidays, Schedule};
 
 /// The whole routing of one portal.
 #[derive(Debug, Clone)]
 pub struct Routing {
     pub(crate) version: u64,
+    pub(crate) zone: TimeZone,
+    pub(crate) holidays: Holidays,
+    /// Each schedule that anybody or any rule follows, in each zone in which it is followed.
+    pub(crate) hours: Vec<LocalSchedule>,
     pub(crate) fields: Vec<Name>,
     pub(crate) people: Vec<Arc<Person>>,
-    pub(crate) queues: Vec<Arc<Queue>>,
+    pub(crate) queues: Vec<Queue>,
+    /// Whose balances each ledger keeps: those who take turns in it.
+    pub(crate) parties: BTreeMap<Name, Parties>,
     pub(crate) rules: Vec<Rule>,
-    pub(crate) default: Target,
+    pub(crate) default: Handover,
+}
+
+/// The people of one ledger.
+pub(crate) type Parties = FxHashSet<UserId>;
+
+/// A schedule in the zone of those who follow it; named by its place in [`Routing::hours`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalSchedule {
+    pub(crate) schedule: Arc<Schedule>,
+    pub(crate) zone: TimeZone,
 }
 
 /// Somebody who can get leads.
@@ -36,6 +57,23 @@ pub struct Person {
     pub weight: Weight,
     /// Where he lives: his schedule and his day are of this zone.
     pub zone: TimeZone,
+    /// What he is good at, for the rules that ask for it.
+    pub skills: BTreeSet<Name>,
+    /// How much he may be given, by whatever queue or rule.
+    pub limits: Limits,
+    /// When he works: a place in [`Routing::hours`]; `None` for always.
+    pub(crate) hours: Option<usize>,
+}
+
+/// How much one person may be given. What is `None` has no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Leads in process at the same time.
+    pub open: Option<u32>,
+    /// Leads given in 60 minutes.
+    pub per_hour: Option<u32>,
+    /// Leads given in a day of his own zone.
+    pub per_day: Option<u32>,
 }
 
 impl Person {
@@ -46,6 +84,12 @@ impl Person {
         // Only a day at the very ends of time has no beginning.
         day.map_or(moment, |day| day.timestamp())
     }
+
+    /// When the next day begins where he lives.
+    pub(crate) fn next_day(&self, moment: Timestamp) -> Option<Timestamp> {
+        let tomorrow = moment.to_zoned(self.zone.clone()).tomorrow().ok()?;
+        Some(tomorrow.start_of_day().ok()?.timestamp())
+    }
 }
 
 /// An ordered list of people who take leads in turn.
@@ -53,12 +97,35 @@ impl Person {
 pub struct Queue {
     /// What the routing file calls it.
     pub name: Name,
-    /// The ledger that keeps its turns; it has the queue's name.
+    /// The ledger that keeps its turns; queues may share one.
     pub ledger: Name,
+    /// The ledger that keeps the turns of those on duty.
+    pub(crate) duty_ledger: Name,
     /// How one of its members is chosen.
     pub strategy: Strategy,
     /// At least one; nobody twice.
     pub members: Vec<Member>,
+    /// Whether who takes its leads must have an open working day in the portal's time tracking.
+    pub working_day_required: bool,
+    /// Whether who is on leave or away gets none.
+    pub absences_respected: bool,
+    /// How much each of its people may have, besides their own limits.
+    pub limits: Limits,
+    /// Who takes its leads when no member may; nobody twice.
+    pub on_duty: Vec<Member>,
+    /// What is tried in this order when no member may take a lead; then it is held.
+    pub(crate) if_nobody: Vec<Fallback>,
+}
+
+/// What is tried when nobody who should may take a lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// The queue's people on duty.
+    OnDuty,
+    /// Another queue, with what that tries itself; a place in [`Routing::queues`].
+    Queue(usize),
+    /// It waits.
+    Hold,
 }
 
 /// A person's place in a queue.
@@ -76,6 +143,10 @@ pub struct Member {
 pub enum Strategy {
     /// By turns kept in a credit ledger.
     Rotation,
+    /// Who has the fewest open leads for his weight; among equals by turns.
+    LeastLoaded,
+    /// The first in the list.
+    InOrder,
 }
 
 /// A share of a queue's leads, relative to the other members' weights.
@@ -116,12 +187,19 @@ pub(crate) enum Test {
     Any(Vec<Vec<Clause>>),
     /// `not: { source: CALL, city: Tver }`
     Not(Vec<Clause>),
+    /// `received: { within: office }`
+    Received {
+        /// A place in [`Routing::hours`].
+        hours: usize,
+        /// False for `{ not: { within: office } }`.
+        within: bool,
+    },
 }
 
 /// Where a rule sends its leads.
 #[derive(Debug, Clone)]
 pub(crate) enum Route {
-    To(Target),
+    To(Handover),
     By(Tree),
 }
 
@@ -148,11 +226,25 @@ pub(crate) struct Case {
     pub(crate) route: Route,
 }
 
-/// Where a lead goes.
+/// Where a lead goes, and with what.
+#[derive(Debug, Clone)]
+pub(crate) struct Handover {
+    pub(crate) target: Target,
+    /// What whoever takes it must be good at.
+    pub(crate) skills: Vec<Name>,
+    /// What is done with the lead besides; `None` for nothing.
+    pub(crate) orders: Option<Arc<Orders>>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
-    Person(Arc<Person>),
-    Queue(Arc<Queue>),
+    Person {
+        person: Arc<Person>,
+        /// What is tried when he may not take it; `None` for the routing's default.
+        if_nobody: Option<Vec<Fallback>>,
+    },
+    /// A place in [`Routing::queues`].
+    Queue(usize),
 }
 
 impl Routing {
@@ -175,7 +267,31 @@ impl Routing {
 
     /// The queues, in the file's order: whose ledgers a decision needs.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
-        self.queues.iter().map(AsRef::as_ref)
+        self.queues.iter()
+    }
+
+    /// The file's `time_zone`, UTC without one: of schedules in rules, and of people who have none of their own.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// Whether a decision depends on [`Presence::hour`](crate::Presence::hour) or [`day`](crate::Presence::day).
+    #[must_use]
+    pub fn counts_leads_given(&self) -> bool {
+        self.any_limit(|limits| limits.per_hour.is_some() || limits.per_day.is_some())
+    }
+
+    /// Whether a decision depends on [`Presence::open`](crate::Presence::open).
+    #[must_use]
+    pub fn counts_open_leads(&self) -> bool {
+        self.queues.iter().any(|queue| queue.strategy == Strategy::LeastLoaded)
+            || self.any_limit(|limits| limits.open.is_some())
+    }
+
+    fn any_limit(&self, test: impl Fn(&Limits) -> bool) -> bool {
+        self.people.iter().any(|person| test(&person.limits))
+            || self.queues.iter().any(|queue| test(&queue.limits))
     }
 
     /// The codes of the lead's fields that rules ask about, each once, such as `SOURCE_ID`.
@@ -186,31 +302,32 @@ impl Routing {
 
 impl Rule {
     /// Where this lead goes and by which cases; or what it does not meet.
-    pub(crate) fn matches(&self, facts: &Facts) -> Result<Matched<'_>, Name> {
+    pub(crate) fn matches(&self, facts: &Facts<'_>) -> Result<Matched<'_>, Name> {
         if let Some(unmet) = self.clauses.iter().find(|clause| !clause.is_met(facts)) {
             return Err(unmet.text.clone());
         }
         let mut cases = Vec::new();
-        let target = self.route.follow(facts, &mut cases)?;
-        Ok(Matched { target, cases })
+        let handover = self.route.follow(facts, &mut cases)?;
+        Ok(Matched { handover, cases })
     }
 }
 
 /// A rule that takes the lead.
 pub(crate) struct Matched<'r> {
-    pub(crate) target: &'r Target,
+    pub(crate) handover: &'r Handover,
     /// The cases on the way, outermost first.
     pub(crate) cases: Vec<Name>,
 }
 
 impl Clause {
-    fn is_met(&self, facts: &Facts) -> bool {
+    fn is_met(&self, facts: &Facts<'_>) -> bool {
         let all = |clauses: &[Self]| clauses.iter().all(|clause| clause.is_met(facts));
         match &self.test {
             Test::Field { field, condition } => condition.is_met(facts.get(*field)),
             Test::All(groups) => groups.iter().all(|group| all(group)),
             Test::Any(groups) => groups.iter().any(|group| all(group)),
             Test::Not(clauses) => !all(clauses),
+            Test::Received { hours, within } => facts.received_within(*hours) == *within,
         }
     }
 }
@@ -227,9 +344,9 @@ impl Route {
         }
     }
 
-    fn follow(&self, facts: &Facts, cases: &mut Vec<Name>) -> Result<&Target, Name> {
+    fn follow(&self, facts: &Facts<'_>, cases: &mut Vec<Name>) -> Result<&Handover, Name> {
         match self {
-            Self::To(target) => Ok(target),
+            Self::To(handover) => Ok(handover),
             Self::By(tree) => {
                 let fact = facts.get(tree.field);
                 let fits = |case: &&Case| case.value.as_ref().is_some_and(|value| value.is_met(fact));

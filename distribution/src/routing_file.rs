@@ -10,29 +10,38 @@ mod yaml;
 mod known;
 mod section;
 
+mod schedules;
+mod times;
+
 mod conditions;
+mod handover;
 mod people;
 mod queues;
 mod rules;
 
 mod nearest;
 
+use std::collections::BTreeMap;
+
 use crate::fields;
 use crate::name::Name;
-use crate::routing::{Routing, Target};
-use conditions::FieldNames;
+use crate::routing::{Handover, Parties, Queue, Routing};
+use conditions::{Asks, FieldNames};
+use handover::Names;
 use people::People;
 pub use problem::{Checked, Problem, RoutingErrors, Severity};
 use problem::{Place, Problems};
-use queues::Queues;
+use rules::Rules;
 use section::Section;
+use times::Times;
 use yaml::{Node, Value};
 
 /// The version of the file's language that this crate reads.
 const VERSION: &str = "1";
 
 /// The keys at the top of the file.
-const KEYS: &[&str] = &["version", "fields", "people", "queues", "rules", "default"];
+const KEYS: &[&str] =
+    &["version", "time_zone", "fields", "calendar", "schedules", "people", "queues", "rules", "default"];
 
 impl Routing {
     /// Reads a routing file. `file_name` is only for the messages.
@@ -74,31 +83,49 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
     if let Some(version) = file.require("version", problems) {
         check_version(version, problems);
     }
-    let mut field_names = FieldNames::default();
-    if let Some(node) = file.get("fields") {
-        field_names = own_names(node, problems);
-    }
+    let fields = file.get("fields").map(|node| own_names(node, problems)).unwrap_or_default();
+    let mut times = Times::read(&file, problems);
     let people = match file.require("people", problems) {
-        Some(node) => people::read(node, problems),
+        Some(node) => people::read(node, &mut times, problems),
         None => People::unreadable(people::WHAT),
     };
-    let queues = match file.get("queues") {
-        Some(node) => queues::read(node, &people, problems),
-        None => Queues::new(queues::WHAT),
-    };
+    let queues = queues::read(file.get("queues"), &people, problems);
+    let names = Names { people: &people, queues: &queues.names };
+    let mut asks = Asks { fields, times };
     let rules = match file.get("rules") {
-        Some(node) => rules::read(node, &people, &queues, &mut field_names, problems),
-        None => Vec::new(),
+        Some(node) => rules::read(node, &names, &mut asks, problems),
+        None => Rules::default(),
     };
-    let default = default_target(&file, &people, &queues, problems)?;
-    Some(Routing {
+    let default = default_handover(&file, &names, &asks.fields, problems)?;
+    if problems.any_error() {
+        return None;
+    }
+    queues::note_circles(&queues.list, &queues.places, problems);
+    let routing = Routing {
         version: 0,
-        fields: field_names.into_codes(),
+        parties: parties(&queues.list),
+        fields: asks.fields.into_codes(),
+        zone: asks.times.zone,
+        holidays: asks.times.holidays,
+        hours: asks.times.hours,
         people: people.into_list(),
-        queues: queues.into_list(),
-        rules,
+        queues: queues.list,
+        rules: rules.list,
         default,
-    })
+    };
+    Some(routing)
+}
+
+/// Who takes turns in which ledger.
+fn parties(queues: &[Queue]) -> BTreeMap<Name, Parties> {
+    let mut parties: BTreeMap<Name, Parties> = BTreeMap::new();
+    for queue in queues {
+        for (ledger, members) in [(&queue.ledger, &queue.members), (&queue.duty_ledger, &queue.on_duty)] {
+            let users = members.iter().map(|member| member.person.user);
+            parties.entry(ledger.clone()).or_default().extend(users);
+        }
+    }
+    parties
 }
 
 fn check_version(node: &Node, problems: &mut Problems) {
@@ -141,17 +168,17 @@ fn own_names(node: &Node, problems: &mut Problems) -> FieldNames {
 }
 
 /// Reads `default: { queue: main }`.
-fn default_target(
+fn default_handover(
     file: &Section,
-    people: &People,
-    queues: &Queues,
+    names: &Names,
+    fields: &FieldNames,
     problems: &mut Problems,
-) -> Option<Target> {
+) -> Option<Handover> {
     let Some(node) = file.get("default") else {
         let hint = "it says who gets the leads that no rule takes: `default: { queue: NAME }`";
         problems.note_with(Place::START, "`default` is missing", hint);
         return None;
     };
-    let section = Section::read(node, "`default`", &["queue", "assign"], problems)?;
-    rules::target(&section, people, queues, problems)
+    let section = Section::read(node, "`default`", handover::KEYS, problems)?;
+    handover::read(&section, names, fields, problems)
 }

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 
 use super::problem::{Place, Problems};
 use super::section::{self, Word};
+use super::times::Times;
 use super::yaml::{Node, Value};
 use crate::compare;
 use crate::condition::{Condition, Expected, Pattern};
@@ -38,9 +39,18 @@ const OPERATORS: &[&str] = &[
 /// The entries of a `when` that are no fields.
 const GROUPS: &[&str] = &["all", "any", "not"];
 
+/// When the lead came.
+const RECEIVED: &str = "received";
+
 /// Whether a word in a `when` means something else than a field.
 pub(super) fn is_reserved(word: &str) -> bool {
-    GROUPS.contains(&word)
+    GROUPS.contains(&word) || word == RECEIVED
+}
+
+/// What conditions can ask about.
+pub(super) struct Asks {
+    pub(super) fields: FieldNames,
+    pub(super) times: Times,
 }
 
 /// The words for fields that this file may use, and the codes it did use so far.
@@ -64,22 +74,27 @@ impl FieldNames {
         self.used
     }
 
+    /// The code of the field that `word` means; an unknown word is noted.
+    pub(super) fn code(&self, word: &Word, problems: &mut Problems) -> Option<Name> {
+        if let Some(code) = self.own.get(&word.text) {
+            return code.clone();
+        }
+        if let Some(code) = fields::built_in(&word.text) {
+            return Some(Name::from(code));
+        }
+        if fields::is_code(&word.text) {
+            return Some(Name::from(word.text.as_str()));
+        }
+        let known = self.own.keys().map(String::as_str).chain(fields::built_in_names());
+        let known = known.chain(GROUPS.iter().copied()).chain([RECEIVED]);
+        let message = format!("unknown field `{}`", word.text);
+        problems.note_word(word.place, message, &word.text, known);
+        None
+    }
+
     /// The number of the field that `word` means; an unknown word is noted.
     pub(super) fn find(&mut self, word: &Word, problems: &mut Problems) -> Option<usize> {
-        let code = match self.own.get(&word.text) {
-            Some(code) => code.clone()?,
-            None => match fields::built_in(&word.text) {
-                Some(code) => Name::from(code),
-                None if fields::is_code(&word.text) => Name::from(word.text.as_str()),
-                None => {
-                    let known = self.own.keys().map(String::as_str).chain(fields::built_in_names());
-                    let known = known.chain(GROUPS.iter().copied());
-                    let message = format!("unknown field `{}`", word.text);
-                    problems.note_word(word.place, message, &word.text, known);
-                    return None;
-                }
-            },
-        };
+        let code = self.code(word, problems)?;
         let next = self.used.len();
         let number = *self.numbers.entry(code.clone()).or_insert(next);
         if number == next {
@@ -90,7 +105,7 @@ impl FieldNames {
 }
 
 /// Reads a `when`; `None` when a problem was noted.
-pub(super) fn read(node: &Node, fields: &mut FieldNames, problems: &mut Problems) -> Option<Vec<Clause>> {
+pub(super) fn read(node: &Node, asks: &mut Asks, problems: &mut Problems) -> Option<Vec<Clause>> {
     if !matches!(node.value, Value::Map(_)) {
         let hint = "write `when: { source: CALL }`, or `when: {}` for every lead";
         problems.note_with(node.place, "`when` must be a mapping of fields", hint);
@@ -99,11 +114,12 @@ pub(super) fn read(node: &Node, fields: &mut FieldNames, problems: &mut Problems
     let entries = section::entries(node, "`when`", problems);
     let mut clause = |(word, node): &(Word, &Node)| {
         let test = match word.text.as_str() {
-            "all" => groups(node, fields, problems).map(Test::All),
-            "any" => groups(node, fields, problems).map(Test::Any),
-            "not" => read(node, fields, problems).map(Test::Not),
+            "all" => groups(node, asks, problems).map(Test::All),
+            "any" => groups(node, asks, problems).map(Test::Any),
+            "not" => read(node, asks, problems).map(Test::Not),
+            RECEIVED => received(node, true, asks, problems),
             _ => {
-                let field = fields.find(word, problems);
+                let field = asks.fields.find(word, problems);
                 let condition = condition(node, problems);
                 field.zip(condition).map(|(field, condition)| Test::Field { field, condition })
             }
@@ -114,11 +130,35 @@ pub(super) fn read(node: &Node, fields: &mut FieldNames, problems: &mut Problems
     clauses.into_iter().collect()
 }
 
+/// Reads `{ within: office }`, or `{ not: { within: office } }`.
+fn received(node: &Node, within: bool, asks: &mut Asks, problems: &mut Problems) -> Option<Test> {
+    if let Value::Map(entries) = &node.value
+        && let [(key, value)] = entries.as_slice()
+    {
+        let key = section::word(key, "a key", problems)?;
+        match key.text.as_str() {
+            "within" => {
+                let word = section::word(value, "`within`", problems)?;
+                return Some(Test::Received { hours: asks.times.of_file(&word, problems)?, within });
+            }
+            "not" => return received(value, !within, asks, problems),
+            unknown => {
+                let message = format!("unknown key `{unknown}` in `received`");
+                problems.note_word(key.place, message, unknown, ["within", "not"].into_iter());
+                return None;
+            }
+        }
+    }
+    let hint = "write `received: { within: SCHEDULE }`";
+    problems.note_with(node.place, "`received` must name a schedule", hint);
+    None
+}
+
 /// Reads the list of `all` or `any`, each item like a `when`.
-fn groups(node: &Node, fields: &mut FieldNames, problems: &mut Problems) -> Option<Vec<Vec<Clause>>> {
+fn groups(node: &Node, asks: &mut Asks, problems: &mut Problems) -> Option<Vec<Vec<Clause>>> {
     let items =
         some_items(node, "a list of conditions such as `[{ source: CALL }, { city: Tver }]`", problems)?;
-    let groups: Vec<Option<Vec<Clause>>> = items.iter().map(|item| read(item, fields, problems)).collect();
+    let groups: Vec<Option<Vec<Clause>>> = items.iter().map(|item| read(item, asks, problems)).collect();
     groups.into_iter().collect()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::problem::Problems;
+use super::problem::{Place, Problems};
 use super::section::Word;
 
 /// The entries of one section, by name.
@@ -13,6 +13,8 @@ pub(super) struct Known<T> {
     by_name: BTreeMap<String, Option<Arc<T>>>,
     /// The right ones, in the file's order.
     list: Vec<Arc<T>>,
+    /// Where those begin.
+    places: Vec<Place>,
     /// Whether a name that is not here is a problem.
     complete: bool,
 }
@@ -20,7 +22,7 @@ pub(super) struct Known<T> {
 impl<T> Known<T> {
     /// No entries yet; `what` one of them is called in messages.
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, by_name: BTreeMap::new(), list: Vec::new(), complete: true }
+        Self { what, by_name: BTreeMap::new(), list: Vec::new(), places: Vec::new(), complete: true }
     }
 
     /// Of a section that could not be read, which was noted: whatever name is asked for, the problem is known.
@@ -29,10 +31,13 @@ impl<T> Known<T> {
     }
 
     /// Adds what was read of the entry with this name.
-    pub(super) fn add(&mut self, name: String, entry: Option<T>) {
+    pub(super) fn add(&mut self, word: Word, entry: Option<T>) {
         let entry = entry.map(Arc::new);
-        self.list.extend(entry.clone());
-        self.by_name.insert(name, entry);
+        if let Some(entry) = &entry {
+            self.list.push(Arc::clone(entry));
+            self.places.push(word.place);
+        }
+        self.by_name.insert(word.text, entry);
     }
 
     /// The entry with this name. An unknown name is noted; one whose entry is wrong is not noted again.
@@ -50,6 +55,16 @@ impl<T> Known<T> {
             );
         }
         None
+    }
+
+    /// Whether a name that is not here is a problem.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The entries that are right, with their places, in the file's order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Arc<T>, Place)> {
+        self.list.iter().zip(self.places.iter().copied())
     }
 
     /// The entries that are right, in the file's order.

@@ -1,16 +1,18 @@
-//! The file's people: `ivanov: { user: 11, weight: 2 }`.
+//! The file's people: `ivanov: { user: 11, weight: 2, schedule: office, skills: [moscow], limits: { per_hour: 4 } }`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 
 use super::known::Known;
 use super::problem::Problems;
+use super::schedules;
 use super::section::{self, Section, Word};
+use super::times::Times;
 use super::yaml::{Node, Value};
 use crate::ids::UserId;
 use crate::name::Name;
-use crate::routing::{Person, Weight};
+use crate::routing::{Limits, Person, Weight};
 
 /// Everybody the file names.
 pub(super) type People = Known<Person>;
@@ -18,8 +20,14 @@ pub(super) type People = Known<Person>;
 /// What one of them is called in messages.
 pub(super) const WHAT: &str = "person";
 
+/// The keys of a person.
+pub(super) const KEYS: &[&str] = &["user", "weight", "schedule", "time_zone", "skills", "limits"];
+
+/// The keys of `limits`.
+pub(super) const LIMITS: &[&str] = &["open", "per_hour", "per_day"];
+
 /// Reads the section.
-pub(super) fn read(node: &Node, problems: &mut Problems) -> People {
+pub(super) fn read(node: &Node, times: &mut Times, problems: &mut Problems) -> People {
     let entries = section::entries(node, "`people`", problems);
     if entries.is_empty() {
         if section::is_empty(node) {
@@ -30,8 +38,8 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> People {
     let mut people = People::new(WHAT);
     let mut by_user: BTreeMap<UserId, String> = BTreeMap::new();
     for (word, node) in entries {
-        let person = person(&word, node, &mut by_user, problems);
-        people.add(word.text, person);
+        let person = person(&word, node, &mut by_user, times, problems);
+        people.add(word, person);
     }
     people
 }
@@ -40,10 +48,15 @@ fn person(
     word: &Word,
     node: &Node,
     by_user: &mut BTreeMap<UserId, String>,
+    times: &mut Times,
     problems: &mut Problems,
 ) -> Option<Person> {
-    let section = Section::read(node, "a person", &["user", "weight"], problems)?;
+    let section = Section::read(node, "a person", KEYS, problems)?;
     let weight = weight(&section, problems);
+    let zone = section.get("time_zone").and_then(|node| schedules::read_zone(node, "`time_zone`", problems));
+    let hours = hours(&section, zone.as_ref(), times, problems);
+    let skills = section.get("skills").map(|node| skills(node, problems)).unwrap_or_default();
+    let limits = limits(&section, problems);
     let node = section.require("user", problems)?;
     let user = match &node.value {
         Value::Number(written) => written.parse::<UserId>().ok(),
@@ -61,8 +74,54 @@ fn person(
         name: Name::from(word.text.as_str()),
         user,
         weight: weight.unwrap_or(Weight::ONE),
-        zone: TimeZone::UTC,
+        zone: zone.unwrap_or_else(|| times.zone.clone()),
+        skills: skills.into_iter().map(|word| Name::from(word.text)).collect(),
+        limits,
+        hours,
     })
+}
+
+fn hours(
+    section: &Section,
+    zone: Option<&TimeZone>,
+    times: &mut Times,
+    problems: &mut Problems,
+) -> Option<usize> {
+    let word = section::word(section.get("schedule")?, "`schedule`", problems)?;
+    times.of_person(&word, zone, problems)
+}
+
+/// Reads a list of skills, each once.
+pub(super) fn skills(node: &Node, problems: &mut Problems) -> Vec<Word> {
+    let mut seen = BTreeSet::new();
+    let mut skills = Vec::new();
+    for item in section::items(node, "`skills`", problems) {
+        let Some(word) = section::word(item, "a skill", problems) else { continue };
+        if seen.insert(word.text.clone()) {
+            skills.push(word);
+        } else {
+            problems.note(word.place, format!("`{}` is in `skills` twice", word.text));
+        }
+    }
+    skills
+}
+
+/// Reads the `limits` of a section that may have them.
+pub(super) fn limits(section: &Section, problems: &mut Problems) -> Limits {
+    let limits = section.get("limits").and_then(|node| Section::read(node, "`limits`", LIMITS, problems));
+    let Some(limits) = limits else { return Limits::default() };
+    let mut limit = |key: &str| {
+        let node = limits.get(key)?;
+        let limit = match &node.value {
+            Value::Number(written) => written.parse().ok().filter(|limit| *limit > 0),
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
+        };
+        if limit.is_none() {
+            problems.note(node.place, format!("`{key}` must be a whole number from 1"));
+        }
+        limit
+    };
+    Limits { open: limit("open"), per_hour: limit("per_hour"), per_day: limit("per_day") }
 }
 
 /// Reads the `weight` of a section that has one.

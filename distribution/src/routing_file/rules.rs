@@ -2,34 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use super::conditions::{self, FieldNames};
-use super::people::People;
+use super::conditions::{self, Asks};
+use super::handover::{self, Names};
 use super::problem::{Place, Problems};
-use super::queues::Queues;
 use super::section::{self, Section, Word};
 use super::yaml::{Node, Value};
 use crate::condition::Expected;
 use crate::name::Name;
-use crate::routing::{Case, Clause, Route, Rule, Target, Tree};
+use crate::routing::{Case, Clause, Route, Rule, Tree};
+
+/// The keys of a rule.
+pub(super) const KEYS: &[&str] =
+    &["name", "when", "by", "cases", "else", "assign", "queue", "if_nobody", "skills", "deal", "set"];
+
+/// The keys of a case.
+pub(super) const CASE: &[&str] =
+    &["by", "cases", "else", "assign", "queue", "if_nobody", "skills", "deal", "set"];
+
+/// The rules that are right, and where each begins.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) list: Vec<Rule>,
+    pub(super) places: Vec<Place>,
+}
 
 /// Reads the section; what is wrong is noted and left out.
-pub(super) fn read(
-    node: &Node,
-    people: &People,
-    queues: &Queues,
-    fields: &mut FieldNames,
-    problems: &mut Problems,
-) -> Vec<Rule> {
-    let mut rules = Vec::new();
+pub(super) fn read(node: &Node, names: &Names, asks: &mut Asks, problems: &mut Problems) -> Rules {
+    let mut rules = Rules::default();
     let mut seen: BTreeMap<String, Place> = BTreeMap::new();
-    let mut takes_all: Option<String> = None;
     for item in section::items(node, "`rules`", problems) {
-        let Some(section) = Section::read(
-            item,
-            "a rule",
-            &["name", "when", "by", "cases", "else", "assign", "queue"],
-            problems,
-        ) else {
+        let Some(section) = Section::read(item, "a rule", KEYS, problems) else {
             continue;
         };
         let name = section.require("name", problems).and_then(|node| section::word(node, "`name`", problems));
@@ -39,26 +41,17 @@ pub(super) fn read(
             let message = format!("two rules are called `{}`, the first on line {}", name.text, first.line);
             problems.note(name.place, message);
         }
-        let title = name.as_ref().map_or("a rule without a name", |name| &name.text).to_owned();
-        if let Some(above) = &takes_all {
-            let message = format!("`{title}` is never reached: `{above}` above it takes every lead");
-            problems.note(section.place(), message);
-        }
-        let clauses = when(&section, fields, problems);
-        let route = Routes { people, queues, fields }.read(&section, problems);
-        // Whatever is wrong with the target, a rule without conditions and cases takes every lead.
-        let takes_each = route.as_ref().map_or(section.get("by").is_none(), Route::takes_all);
-        if clauses.as_ref().is_some_and(Vec::is_empty) && takes_each {
-            takes_all.get_or_insert(title);
-        }
+        let clauses = when(&section, asks, problems);
+        let route = Routes { names, asks }.read(&section, problems);
         if let (Some(name), Some(clauses), Some(route)) = (name, clauses, route) {
-            rules.push(Rule { name: Name::from(name.text), clauses, route });
+            rules.list.push(Rule { name: Name::from(name.text), clauses, route });
+            rules.places.push(section.place());
         }
     }
     rules
 }
 
-fn when(section: &Section, fields: &mut FieldNames, problems: &mut Problems) -> Option<Vec<Clause>> {
+fn when(section: &Section, asks: &mut Asks, problems: &mut Problems) -> Option<Vec<Clause>> {
     let Some(node) = section.get("when") else {
         // A tree says by itself which leads it takes.
         if section.get("by").is_some() {
@@ -68,14 +61,13 @@ fn when(section: &Section, fields: &mut FieldNames, problems: &mut Problems) -> 
         problems.note_with(section.place(), "`when` is missing in a rule", hint);
         return None;
     };
-    conditions::read(node, fields, problems)
+    conditions::read(node, asks, problems)
 }
 
 /// What trees are read with.
 struct Routes<'f> {
-    people: &'f People,
-    queues: &'f Queues,
-    fields: &'f mut FieldNames,
+    names: &'f Names<'f>,
+    asks: &'f mut Asks,
 }
 
 impl Routes<'_> {
@@ -87,14 +79,15 @@ impl Routes<'_> {
                 let hint = "write `by: FIELD` beside it";
                 problems.note_with(node.place, format!("`{key}` without `by` in {}", section.what()), hint);
             }
-            return target(section, self.people, self.queues, problems).map(Route::To);
+            return handover::read(section, self.names, &self.asks.fields, problems).map(Route::To);
         };
-        for (key, node) in ["assign", "queue"].into_iter().filter_map(|key| Some((key, section.get(key)?))) {
+        let of_cases = handover::KEYS.iter().filter_map(|key| Some((key, section.get(key)?)));
+        for (key, node) in of_cases {
             let hint = "put it into a case, or under `else`";
             problems.note_with(node.place, format!("{} has both `by` and `{key}`", section.what()), hint);
         }
         let word = section::word(by, "`by`", problems);
-        let field = word.as_ref().and_then(|word| self.fields.find(word, problems));
+        let field = word.as_ref().and_then(|word| self.asks.fields.find(word, problems));
         let cases =
             section.require("cases", problems).and_then(|node| self.cases(word.as_ref(), node, problems));
         let otherwise = match section.get("else") {
@@ -141,36 +134,8 @@ impl Routes<'_> {
         node: &Node,
         problems: &mut Problems,
     ) -> Option<Case> {
-        let section = Section::read(node, "a case", &["by", "cases", "else", "assign", "queue"], problems)?;
+        let section = Section::read(node, "a case", CASE, problems)?;
         let route = self.read(&section, problems)?;
         Some(Case { value, text: Name::from(format!("{}: {label}", by?.text)), route })
-    }
-}
-
-/// Reads `assign: PERSON` or `queue: NAME`, one of which must be there.
-pub(super) fn target(
-    section: &Section,
-    people: &People,
-    queues: &Queues,
-    problems: &mut Problems,
-) -> Option<Target> {
-    match (section.get("assign"), section.get("queue")) {
-        (Some(node), None) => {
-            let word = section::word(node, "`assign`", problems)?;
-            people.find(&word, problems).map(Target::Person)
-        }
-        (None, Some(node)) => {
-            let word = section::word(node, "`queue`", problems)?;
-            queues.find(&word, problems).map(Target::Queue)
-        }
-        (both, _) => {
-            let message = match both {
-                Some(_) => format!("{} has both `assign` and `queue`", section.what()),
-                None => format!("{} sends its leads nowhere", section.what()),
-            };
-            let hint = "write `assign: PERSON` or `queue: NAME`";
-            problems.note_with(section.place(), message, hint);
-            None
-        }
     }
 }

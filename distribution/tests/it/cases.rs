@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use distribution::{Credit, Decision, Explanation, Ledger, LedgerEntry, Presence, Roster, Routing, decide};
+use distribution::{
+    Credit, Decision, EntryKind, Explanation, Language, Ledger, LedgerEntry, Presence, Roster, Routing,
+    decide,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -85,6 +88,7 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
         ledger: ledger.into(),
         user: user(name),
         delta: world::turns(*amount),
+        kind: EntryKind::Correction,
     };
     let mut ledger: Ledger = case
         .credits
@@ -121,7 +125,10 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
 }
 
 fn candidates(why: &Explanation) -> Vec<String> {
-    why.candidates.iter().map(|candidate| format!("{}: {}", candidate.person, candidate.reason)).collect()
+    why.candidates
+        .iter()
+        .map(|candidate| format!("{}: {}", candidate.person, why.reason(candidate, Language::English)))
+        .collect()
 }
 
 fn entries(routing: &Routing, decision: &Decision) -> Vec<String> {

@@ -1,6 +1,8 @@
 //! The shape of an explanation, which other programs read, and what it costs.
 
-use distribution::{Credit, Decision, Explanation, Ledger, NOT_MATCHED_LISTED_MAX, Roster, decide};
+use distribution::{
+    Credit, Decision, EntryKind, Explanation, Ledger, NOT_MATCHED_LISTED_MAX, Presence, Roster, decide,
+};
 use serde_json::{Value, json};
 
 use crate::world::{self, NOW};
@@ -20,11 +22,18 @@ fn decision() -> Decision {
     let lead = world::lead(&json!({"ID": "42", "SOURCE_ID": "CALL", "NAME": "Olga"}));
     let mut ledger = Ledger::default();
     ledger.extend([entry("cold_calls", 12, -0.5), entry("cold_calls", 13, 0.5)]);
-    decide(&lead, &world::roster_without([20]), &routing, &ledger, NOW)
+    let paused =
+        Presence { paused_until: Some("2026-11-18T12:00:00Z".parse().unwrap()), ..Presence::default() };
+    decide(&lead, &Roster::from_iter([(world::user(20), paused)]), &routing, &ledger, NOW)
 }
 
 fn entry(ledger: &str, user: u64, amount: f64) -> distribution::LedgerEntry {
-    distribution::LedgerEntry { ledger: ledger.into(), user: world::user(user), delta: world::turns(amount) }
+    distribution::LedgerEntry {
+        ledger: ledger.into(),
+        user: world::user(user),
+        delta: world::turns(amount),
+        kind: EntryKind::Turn,
+    }
 }
 
 #[test]

@@ -1,0 +1,276 @@
+//! An explanation in words, in the languages of those who read it.
+//!
+//! The texts of both languages stand side by side, so that neither is forgotten. Times are told as the clocks of the
+//! routing's time zone show them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
+use super::{Candidate, Explanation, HoldReason, Limit, Outcome, Reason, Role, SkipReason};
+use crate::name::Name;
+use crate::roster::WorkingDay;
+
+/// A language that explanations are told in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Language {
+    /// `en`
+    #[default]
+    English,
+    /// `ru`
+    Russian,
+}
+
+/// Something that is no language of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown language; known: en, ru")]
+pub struct UnknownLanguage;
+
+impl FromStr for Language {
+    type Err = UnknownLanguage;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLanguage> {
+        match text {
+            "en" => Ok(Self::English),
+            "ru" => Ok(Self::Russian),
+            _ => Err(UnknownLanguage),
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::English => "en",
+            Self::Russian => "ru",
+        })
+    }
+}
+
+const MONTHS: [(&str, &str); 12] = [
+    ("Jan", "янв."),
+    ("Feb", "февр."),
+    ("Mar", "марта"),
+    ("Apr", "апр."),
+    ("May", "мая"),
+    ("Jun", "июня"),
+    ("Jul", "июля"),
+    ("Aug", "авг."),
+    ("Sep", "сент."),
+    ("Oct", "окт."),
+    ("Nov", "нояб."),
+    ("Dec", "дек."),
+];
+
+/// Puts the parts of one explanation into words.
+pub(super) struct Writer {
+    language: Language,
+    zone: TimeZone,
+    /// Moments of another year are told with it.
+    year: i16,
+}
+
+impl Writer {
+    pub(super) fn new(explanation: &Explanation, language: Language) -> Self {
+        let zone = explanation.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
+        let zone = zone.unwrap_or(TimeZone::UTC);
+        let year = explanation.decided_at.to_zoned(zone.clone()).year();
+        Self { language, zone, year }
+    }
+
+    fn choose<'t>(&self, english: &'t str, russian: &'t str) -> &'t str {
+        match self.language {
+            Language::English => english,
+            Language::Russian => russian,
+        }
+    }
+
+    /// `3 Dec 09:00`; midnight is not told, another year is.
+    fn moment(&self, moment: Timestamp) -> String {
+        let local = moment.to_zoned(self.zone.clone()).datetime();
+        let month = usize::try_from(local.month()).ok().and_then(|month| MONTHS.get(month.checked_sub(1)?));
+        let month = month.map_or("", |(english, russian)| self.choose(english, russian));
+        let year = if local.year() == self.year { String::new() } else { format!(" {}", local.year()) };
+        let midnight = local.time() == Time::midnight();
+        let time = if midnight { String::new() } else { local.strftime(" %H:%M").to_string() };
+        format!("{} {month}{year}{time}", local.day())
+    }
+
+    pub(super) fn reason(&self, reason: &Reason) -> String {
+        let text = match reason {
+            Reason::Named => self.choose("named", "назван в правиле"),
+            Reason::LargestCredit => self.choose("largest credit", "наибольший кредит"),
+            Reason::LeastLoaded => self.choose("fewest open leads", "меньше всего открытых лидов"),
+            Reason::FirstInList => self.choose("first in the list", "первый в списке"),
+            Reason::SmallerCredit => self.choose("smaller credit", "кредит меньше"),
+            Reason::MoreLoaded => self.choose("more open leads", "больше открытых лидов"),
+            Reason::LaterInList => self.choose("equal, later in the list", "наравне, но ниже в списке"),
+            Reason::ReservedForDuty => self.choose("on duty", "дежурит"),
+            Reason::Inactive => self.choose("not active in the portal", "не активен на портале"),
+            Reason::LacksSkill { skill } => {
+                return format!("{} {skill}", self.choose("lacks the skill", "нет навыка"));
+            }
+            Reason::Paused { until } => return self.until("paused until", "на паузе до", *until),
+            Reason::Absent { until } => return self.until("on leave until", "отсутствует до", *until),
+            Reason::OffSchedule { until: Some(until) } => {
+                return self.until("off work until", "не работает до", *until);
+            }
+            Reason::OffSchedule { until: None } => self.choose("off work", "не работает"),
+            Reason::WorkingDay { state: WorkingDay::Paused } => {
+                self.choose("working day paused", "рабочий день на паузе")
+            }
+            Reason::WorkingDay { state: WorkingDay::Expired } => {
+                self.choose("working day never closed", "рабочий день не был завершён")
+            }
+            Reason::WorkingDay { state: WorkingDay::Closed | WorkingDay::Opened } => {
+                self.choose("working day not open", "рабочий день не начат")
+            }
+            Reason::AtLimit { limit, max, count } => return self.limit(*limit, *max, *count),
+        };
+        text.to_owned()
+    }
+
+    fn until(&self, english: &str, russian: &str, until: Timestamp) -> String {
+        format!("{} {}", self.choose(english, russian), self.moment(until))
+    }
+
+    fn limit(&self, limit: Limit, max: u32, count: u32) -> String {
+        let what = match limit {
+            Limit::Open => self.choose("open leads", "открытых лидов"),
+            Limit::PerHour => self.choose("leads in an hour", "лидов за час"),
+            Limit::PerDay => self.choose("leads today", "лидов за день"),
+        };
+        match self.language {
+            Language::English => format!("at the limit: {count} of {max} {what}"),
+            Language::Russian => format!("достиг предела: {count} из {max} {what}"),
+        }
+    }
+
+    pub(super) fn hold(&self, reason: HoldReason, until: Option<Timestamp>) -> String {
+        let text = match reason {
+            HoldReason::NobodyEligible => self.choose("nobody may take it", "никто не может его взять"),
+        };
+        match until {
+            Some(until) => format!("{text} {}", self.until("until", "до", until)),
+            None => text.to_owned(),
+        }
+    }
+
+    pub(super) fn skip(&self, reason: SkipReason) -> &'static str {
+        match (reason, self.language) {
+            (SkipReason::Converted, Language::English) => "the lead is converted",
+            (SkipReason::Converted, Language::Russian) => "лид уже сконвертирован",
+            (SkipReason::Junk, Language::English) => "the lead is junk",
+            (SkipReason::Junk, Language::Russian) => "лид признан некачественным",
+        }
+    }
+
+    fn outcome(&self, outcome: &Outcome) -> String {
+        match outcome {
+            Outcome::Assign { person, .. } => {
+                format!("{} {person}", self.choose("The lead goes to", "Лид получает"))
+            }
+            Outcome::Hold { reason, until } => {
+                format!("{}: {}", self.choose("The lead waits", "Лид ждёт"), self.hold(*reason, *until))
+            }
+            Outcome::Skip { reason } => {
+                format!("{}: {}", self.choose("The lead is left alone", "Лид пропущен"), self.skip(*reason))
+            }
+        }
+    }
+
+    /// The heading of those who were asked together.
+    fn step(&self, first: &Candidate) -> String {
+        let queue = first.queue.as_ref().map_or("", Name::as_str);
+        match first.role {
+            Role::Named => self.choose("Named", "Назван").to_owned(),
+            Role::Member => format!("{} {queue}", self.choose("Queue", "Очередь")),
+            Role::OnDuty => format!("{} {queue}", self.choose("On duty for", "Дежурные очереди")),
+        }
+    }
+
+    fn candidate(&self, candidate: &Candidate) -> String {
+        let verdict = if candidate.reason.is_taken() {
+            self.choose("taken", "выбран")
+        } else if candidate.eligible {
+            self.choose("not taken", "не выбран")
+        } else {
+            self.choose("left out", "не участвует")
+        };
+        let mut text = format!("{} – {verdict}: {}", candidate.person, self.reason(&candidate.reason));
+        if let Some(load) = candidate.load.filter(|_| candidate.eligible) {
+            text.push_str(&format!(", {} {}", self.choose("open", "открыто"), load.open));
+            if load.weight != 1 {
+                text.push_str(&format!(", {} {}", self.choose("weight", "вес"), load.weight));
+            }
+        }
+        if let Some(credit) = candidate.credit.filter(|_| candidate.eligible) {
+            let word = self.choose("credit", "кредит");
+            text.push_str(&format!(", {word} {} → {}", credit.before, credit.after));
+        }
+        if let Some(charge) = candidate.charge {
+            let word = self.choose("in the queue", "в очереди");
+            text.push_str(&format!(", {word} {} → {}", charge.before, charge.after));
+        }
+        text
+    }
+}
+
+/// The whole text, when it is written out.
+pub(super) struct Text<'e> {
+    explanation: &'e Explanation,
+    words: Writer,
+}
+
+impl<'e> Text<'e> {
+    pub(super) fn new(explanation: &'e Explanation, language: Language) -> Self {
+        Self { explanation, words: Writer::new(explanation, language) }
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { explanation, words } = self;
+        writeln!(f, "{}.", words.outcome(&explanation.outcome))?;
+        match &explanation.rule {
+            Some(rule) => {
+                let cases: Vec<&str> = explanation.cases.iter().map(Name::as_str).collect();
+                let cases = if cases.is_empty() { String::new() } else { format!(" ({})", cases.join(", ")) };
+                writeln!(f, "{} \"{rule}\"{cases}.", words.choose("Rule", "Правило"))?;
+            }
+            None if matches!(explanation.outcome, Outcome::Skip { .. }) => {}
+            None => {
+                let russian = "Ни одно правило не подошло, действует распределение по умолчанию.";
+                writeln!(f, "{}", words.choose("No rule matched, so the default decides.", russian))?;
+            }
+        }
+        for step in explanation.steps() {
+            let Some(first) = step.first() else { continue };
+            writeln!(f, "{}:", words.step(first))?;
+            for candidate in step {
+                writeln!(f, "  {}", words.candidate(candidate))?;
+            }
+        }
+        if !explanation.not_matched.is_empty() {
+            writeln!(f, "{}:", words.choose("Rules that did not match", "Не подошли правила"))?;
+            for rule in &explanation.not_matched {
+                writeln!(f, "  {} – {}", rule.rule, rule.condition)?;
+            }
+            let rest = explanation.not_matched_total.saturating_sub(explanation.not_matched.len());
+            if rest > 0 {
+                writeln!(f, "  {} {rest}", words.choose("and more:", "и ещё:"))?;
+            }
+        }
+        let decided = words.moment(explanation.decided_at);
+        let zone = explanation.time_zone.as_deref().unwrap_or("UTC");
+        write!(f, "{} {decided} ({zone})", words.choose("Decided", "Решено"))?;
+        if explanation.routing_version > 0 {
+            let version = words.choose("by version", "по версии правил");
+            write!(f, ", {version} {}", explanation.routing_version)?;
+        }
+        writeln!(f, ".")
+    }
+}
