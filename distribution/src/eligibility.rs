@@ -78,7 +78,19 @@ impl<'r> Demands<'r> {
             | Reason::Paused { until }
             | Reason::OffSchedule { until: Some(until) } => *until,
             Reason::AtLimit { limit: Limit::PerDay, .. } => person.next_day(calendar.moment())?,
-            _ => return None,
+            Reason::Inactive
+            | Reason::LacksSkill { .. }
+            | Reason::OffSchedule { until: None }
+            | Reason::WorkingDay { .. }
+            | Reason::AtLimit { limit: Limit::Open | Limit::PerHour, .. }
+            | Reason::Named
+            | Reason::LargestCredit
+            | Reason::LeastLoaded
+            | Reason::FirstInList
+            | Reason::SmallerCredit
+            | Reason::MoreLoaded
+            | Reason::LaterInList
+            | Reason::ReservedForDuty => return None,
         };
         // Each may end within another: who is back from leave at midnight works from nine. An end lies behind every
         // moment it ends, so this goes forward only; the bound is for absences without number.

@@ -200,22 +200,21 @@ impl Writer {
         } else {
             self.choose("left out", "не участвует")
         };
-        let mut text = format!("{} – {verdict}: {}", candidate.person, self.reason(&candidate.reason));
+        let mut parts = vec![format!("{} – {verdict}: {}", candidate.person, self.reason(&candidate.reason))];
         if let Some(load) = candidate.load.filter(|_| candidate.eligible) {
-            text.push_str(&format!(", {} {}", self.choose("open", "открыто"), load.open));
+            parts.push(format!("{} {}", self.choose("open", "открыто"), load.open));
             if load.weight != 1 {
-                text.push_str(&format!(", {} {}", self.choose("weight", "вес"), load.weight));
+                parts.push(format!("{} {}", self.choose("weight", "вес"), load.weight));
             }
         }
         if let Some(credit) = candidate.credit.filter(|_| candidate.eligible) {
-            let word = self.choose("credit", "кредит");
-            text.push_str(&format!(", {word} {} → {}", credit.before, credit.after));
+            parts.push(format!("{} {} → {}", self.choose("credit", "кредит"), credit.before, credit.after));
         }
         if let Some(charge) = candidate.charge {
             let word = self.choose("in the queue", "в очереди");
-            text.push_str(&format!(", {word} {} → {}", charge.before, charge.after));
+            parts.push(format!("{word} {} → {}", charge.before, charge.after));
         }
-        text
+        parts.join(", ")
     }
 }
 

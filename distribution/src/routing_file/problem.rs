@@ -138,6 +138,17 @@ impl Problems {
         self.push(Severity::Error, place, message.into(), nearest::hint(word, known));
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds a hint to the problems noted since there were `before`, where they have none.
+    pub(super) fn add_hint(&mut self, before: usize, hint: &str) {
+        for problem in self.0.iter_mut().skip(before) {
+            problem.hint.get_or_insert_with(|| hint.to_owned());
+        }
+    }
+
     fn push(&mut self, severity: Severity, place: Place, message: String, hint: Option<String>) {
         let Place { line, column } = place;
         self.0.push(Problem { line, column, severity, message, hint });
