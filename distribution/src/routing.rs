@@ -276,6 +276,11 @@ impl Routing {
         &self.zone
     }
 
+    /// The names of all ledgers, in order: of queues, and of those on duty for them.
+    pub fn ledgers(&self) -> impl Iterator<Item = &Name> {
+        self.parties.keys()
+    }
+
     /// Whether a decision depends on [`Presence::hour`](crate::Presence::hour) or [`day`](crate::Presence::day).
     #[must_use]
     pub fn counts_leads_given(&self) -> bool {

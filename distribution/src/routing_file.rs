@@ -36,6 +36,12 @@ use section::Section;
 use times::Times;
 use yaml::{Node, Value};
 
+/// `; did you mean `ivanov`?`, or the known words if they are few, for who wrote `word` where one of `known` was
+/// expected; nothing when there is nothing to propose.
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
+    nearest::hint(word, known).map(|hint| format!("; {hint}")).unwrap_or_default()
+}
+
 /// The version of the file's language that this crate reads.
 const VERSION: &str = "1";
 

@@ -154,7 +154,7 @@ impl Writer {
             HoldReason::NobodyEligible => self.choose("nobody may take it", "никто не может его взять"),
         };
         match until {
-            Some(until) => format!("{text} {}", self.until("until", "до", until)),
+            Some(until) => format!("{text} {}", self.until("before", "до", until)),
             None => text.to_owned(),
         }
     }

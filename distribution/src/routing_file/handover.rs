@@ -10,7 +10,7 @@ use super::conditions::FieldNames;
 use super::people::{self, People};
 use super::problem::Problems;
 use super::queues::{self, QueueNames};
-use super::section::{self, Section, Word};
+use super::section::{self, Section};
 use super::yaml::{Node, Value};
 use crate::compare;
 use crate::decision::{DealOrder, Orders};
@@ -106,18 +106,15 @@ fn of_person(node: &Node, names: &Names, problems: &mut Problems) -> Option<Vec<
 fn skills(section: &Section, people: &People, problems: &mut Problems) -> Vec<Name> {
     let Some(node) = section.get("skills") else { return Vec::new() };
     let words = people::skills(node, problems);
-    words.into_iter().filter_map(|word| skill(word, people, problems)).collect()
-}
-
-fn skill(word: Word, people: &People, problems: &mut Problems) -> Option<Name> {
-    let known = || people.entries().flat_map(|(person, _)| person.skills.iter().map(Name::as_str));
-    if known().any(|skill| skill == word.text) {
-        return Some(Name::from(word.text));
+    for word in &words {
+        let known = || people.entries().flat_map(|(person, _)| person.skills.iter().map(Name::as_str));
+        if people.is_complete() && !known().any(|skill| skill == word.text) {
+            // Whoever has it may be yet to come; until then such leads wait.
+            let message = format!("nobody has the skill `{}`, so nobody can take these leads", word.text);
+            problems.warn_word(word.place, message, &word.text, known());
+        }
     }
-    if people.is_complete() {
-        problems.note_word(word.place, format!("nobody has the skill `{}`", word.text), &word.text, known());
-    }
-    None
+    words.into_iter().map(|word| Name::from(word.text)).collect()
 }
 
 /// Reads `{ category: 5, stage: "C5:NEW" }`.

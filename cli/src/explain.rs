@@ -1,0 +1,115 @@
+//! `rota explain`: who would get a lead, and why.
+
+use std::path::Path;
+
+use distribution::{Candidate, Decision, Explanation, Language, Ledger, Orders, Roster, decide};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::{files, output, roster};
+
+/// What is to be explained.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) lead: &'a Path,
+    pub(crate) at: Option<&'a str>,
+    pub(crate) roster: Option<&'a Path>,
+}
+
+/// Decides about the lead and prints it.
+pub(crate) fn run(input: Input<'_>, as_json: bool, language: Language) -> Result<u8, Failure> {
+    let routing = files::routing(input.file)?;
+    let at = match input.at {
+        Some(text) => files::moment(text, &routing).ok_or_else(|| {
+            let hint = "write it as 2026-11-23T22:15:00+03:00, or as 2026-11-23T22:15";
+            Failure::arguments(format!("--at: `{text}` is no time; {hint}"))
+        })?,
+        None => Timestamp::now(),
+    };
+    let lead = files::lead(input.lead)?;
+    let (roster, ledger) = match input.roster {
+        Some(path) => roster::read(path, &routing)?,
+        None => (Roster::default(), Ledger::default()),
+    };
+    let decision = decide(&lead, &roster, &routing, &ledger, at);
+    if as_json {
+        output::print_json(&in_json(&decision, language));
+    } else {
+        output::print(&in_text(&decision, language));
+    }
+    Ok(0)
+}
+
+fn in_text(decision: &Decision, language: Language) -> String {
+    let mut text = decision.explanation().text(language);
+    if let Decision::Assign(assignment) = decision {
+        let Orders { set, deal } = &assignment.orders;
+        if let Some(deal) = deal {
+            let stage = deal.stage.as_deref().map(|stage| format!(", {stage}")).unwrap_or_default();
+            let word = match language {
+                Language::English => "A deal is created in funnel",
+                Language::Russian => "Создаётся сделка в воронке",
+            };
+            text.push_str(&[word, " ", &deal.category.to_string(), &stage, ".\n"].concat());
+        }
+        for (field, value) in set {
+            let word = match language {
+                Language::English => "Set:",
+                Language::Russian => "Записывается:",
+            };
+            text.push_str(&[word, " ", field, " = ", &value.to_string(), "\n"].concat());
+        }
+    }
+    text
+}
+
+fn in_json(decision: &Decision, language: Language) -> Value {
+    let why = decision.explanation();
+    let (outcome, person, user, orders) = match decision {
+        Decision::Assign(assignment) => {
+            ("assign", Some(&assignment.person), Some(assignment.user), Some(&assignment.orders))
+        }
+        Decision::Hold(_) => ("hold", None, None, None),
+        Decision::Skip(_) => ("skip", None, None, None),
+    };
+    let until = match decision {
+        Decision::Hold(hold) => hold.until,
+        Decision::Assign(_) | Decision::Skip(_) => None,
+    };
+    let candidates: Vec<Value> =
+        why.candidates.iter().map(|candidate| in_json_candidate(why, candidate, language)).collect();
+    json!({
+        "outcome": outcome,
+        "rule": why.rule,
+        "cases": why.cases,
+        "queue": why.queue,
+        "person": person,
+        "user": user,
+        "reason": why.summary(),
+        "version": Some(why.routing_version).filter(|version| *version > 0),
+        "until": until,
+        "candidates": candidates,
+        "deal": orders.and_then(|orders| orders.deal.as_ref()),
+        "set": orders.map(|orders| &orders.set).filter(|set| !set.is_empty()),
+        "explanation": why,
+    })
+}
+
+fn in_json_candidate(why: &Explanation, candidate: &Candidate, language: Language) -> Value {
+    // The word for programs stands in the structured form as `reason`.
+    let structured = json!(candidate);
+    json!({
+        "person": candidate.person,
+        "user": candidate.user,
+        "role": candidate.role,
+        "queue": candidate.queue,
+        "eligible": candidate.eligible,
+        "taken": candidate.reason.is_taken(),
+        "code": structured.get("reason"),
+        "reason": why.reason(candidate, language),
+        "until": structured.get("until"),
+        "credit": candidate.credit.map(|credit| credit.compared.to_string()),
+    })
+}

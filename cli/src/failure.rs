@@ -1,0 +1,24 @@
+//! Why a command could not do what it was told to.
+
+/// The arguments are wrong.
+pub(crate) const WRONG_ARGUMENTS: u8 = 64;
+/// A file cannot be read, or is wrong.
+pub(crate) const WRONG_FILE: u8 = 65;
+
+/// What is told and with which code the process ends.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn arguments(message: impl Into<String>) -> Self {
+        Self { code: WRONG_ARGUMENTS, message: message.into() }
+    }
+
+    pub(crate) fn file(message: impl Into<String>) -> Self {
+        Self { code: WRONG_FILE, message: message.into() }
+    }
+}

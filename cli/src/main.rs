@@ -1,0 +1,7 @@
+//! The binary `rota`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}
