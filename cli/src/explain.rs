@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use common::clock::{Clock as _, SystemClock};
 use distribution::{Candidate, Decision, Explanation, Language, Ledger, Orders, Roster, decide};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ pub(crate) fn run(input: Input<'_>, as_json: bool, language: Language) -> Result
             let hint = "write it as 2026-11-23T22:15:00+03:00, or as 2026-11-23T22:15";
             Failure::arguments(format!("--at: `{text}` is no time; {hint}"))
         })?,
-        None => Timestamp::now(),
+        None => SystemClock.now(),
     };
     let lead = files::lead(input.lead)?;
     let (roster, ledger) = match input.roster {
@@ -78,6 +78,11 @@ fn in_json(decision: &Decision, language: Language) -> Value {
         Decision::Hold(hold) => hold.until,
         Decision::Assign(_) | Decision::Skip(_) => None,
     };
+    let reason = match language {
+        Language::English => why.summary(),
+        // The line in one language; the text in the others says first what was decided.
+        Language::Russian => why.text(language).lines().next().unwrap_or_default().to_owned(),
+    };
     let candidates: Vec<Value> =
         why.candidates.iter().map(|candidate| in_json_candidate(why, candidate, language)).collect();
     json!({
@@ -87,7 +92,9 @@ fn in_json(decision: &Decision, language: Language) -> Value {
         "queue": why.queue,
         "person": person,
         "user": user,
-        "reason": why.summary(),
+        "reason": reason,
+        "code": why.taken().and_then(|taken| json!(taken).get("reason").cloned()),
+        "credit": why.taken().and_then(|taken| taken.credit).map(|credit| credit.compared.to_string()),
         "version": Some(why.routing_version).filter(|version| *version > 0),
         "until": until,
         "candidates": candidates,

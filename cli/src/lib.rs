@@ -1,12 +1,14 @@
-//! The command `rota`: looks at routing files before they decide anything.
+//! The command `rota`: looks at routing files before they decide anything, and publishes them.
 //!
-//! Exit codes: 0 done, 1 done and something is worth a look, 64 wrong arguments, 65 a file cannot be read or is wrong.
+//! Exit codes: 0 done, 1 done and something is worth a look, 64 wrong arguments, 65 a file cannot be read or is wrong,
+//! 69 the database cannot be reached, 70 it did not do what was asked.
 
 mod check;
 mod explain;
 mod failure;
 mod files;
 mod output;
+mod published;
 mod roster;
 mod simulate;
 
@@ -14,9 +16,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use distribution::Language;
+use distribution::{Language, LeadId};
 
 use crate::failure::{Failure, WRONG_ARGUMENTS};
+use crate::published::{Author, Place};
 
 /// Checks and tries routing files: who gets which Bitrix24 lead, and why.
 #[derive(Parser)]
@@ -82,6 +85,80 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Makes a routing file the one that decides, as a new version. A file with errors changes nothing.
+    Publish {
+        /// The routing file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Why, for those who look at the versions later.
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        #[command(flatten)]
+        author: Author,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Lists the published versions, newest first; the one that decides has a star.
+    Versions {
+        /// Prints the routing file of this version instead.
+        #[arg(long, value_name = "NUMBER")]
+        show: Option<u64>,
+        /// A JSON list instead of a table.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Makes a version that was published before the one that decides.
+    Rollback {
+        /// The version's number.
+        #[arg(value_name = "NUMBER")]
+        version: u64,
+        #[command(flatten)]
+        author: Author,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Shows how many turns each person is owed, or has had too many.
+    Credits {
+        /// A JSON list instead of a table.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Gives a member of a queue turns, or takes them with a number below zero. The other members pay or get them.
+    Correct {
+        /// The queue.
+        #[arg(value_name = "QUEUE")]
+        queue: String,
+        /// The member, by his name in the routing file.
+        #[arg(value_name = "PERSON")]
+        person: String,
+        /// How many turns, such as 1 or -0.5.
+        #[arg(value_name = "TURNS", allow_negative_numbers = true)]
+        turns: f64,
+        /// Why, for those who look at the ledger later.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        author: Author,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Gives a lead back: it counts as nobody's turn any more. The lead itself is not touched.
+    Refund {
+        /// The lead's id.
+        #[arg(value_name = "LEAD")]
+        lead: LeadId,
+        /// Why, for those who look at the ledger later.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        author: Author,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Runs the command that the process was started with.
@@ -107,7 +184,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Check { files, json } => check::run(&files, json),
+        Command::Check { files, json } => Ok(check::run(&files, json)),
         Command::Explain { file, lead, at, roster, json, language } => {
             let input =
                 explain::Input { file: &file, lead: &lead, at: at.as_deref(), roster: roster.as_deref() };
@@ -117,5 +194,25 @@ fn run(command: Command) -> Result<u8, Failure> {
             let input = simulate::Input { leads: &leads, roster: roster.as_deref() };
             simulate::run(&file, against.as_deref(), input, json)
         }
+        Command::Publish { file, note, author, place } => {
+            wait_for(published::publish(&place, &file, &author, note))
+        }
+        Command::Versions { show, json, place } => wait_for(published::versions(&place, show, json)),
+        Command::Rollback { version, author, place } => {
+            wait_for(published::rollback(&place, version, &author))
+        }
+        Command::Credits { json, place } => wait_for(published::credits(&place, json)),
+        Command::Correct { queue, person, turns, reason, author, place } => {
+            wait_for(published::correct(&place, (&queue, &person, turns), &author, reason))
+        }
+        Command::Refund { lead, reason, author, place } => {
+            wait_for(published::refund(&place, lead, &author, reason))
+        }
     }
+}
+
+fn wait_for(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::arguments(format!("cannot start: {error}")))?;
+    runtime.block_on(command)
 }

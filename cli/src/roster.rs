@@ -84,7 +84,7 @@ pub(crate) fn read(path: &Path, routing: &Routing) -> Result<(Roster, Ledger), F
 }
 
 /// So many turns; `None` for more than a ledger can hold.
-fn credit(turns: f64) -> Option<Credit> {
+pub(crate) fn credit(turns: f64) -> Option<Credit> {
     #[expect(clippy::cast_precision_loss, reason = "a turn is far below 2^53 units")]
     let units = (turns * Credit::TURN.units() as f64).round();
     #[expect(clippy::cast_possible_truncation, reason = "a million turns are far below 2^63 units")]
@@ -105,7 +105,7 @@ impl<'r> Reader<'r> {
     }
 
     fn ledger(&self, name: &str) -> Result<(), String> {
-        let ledgers = || self.routing.ledgers().map(|ledger| ledger.as_str());
+        let ledgers = || self.routing.ledgers().map(distribution::Name::as_str);
         if ledgers().any(|ledger| ledger == name) {
             return Ok(());
         }

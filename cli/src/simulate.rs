@@ -9,6 +9,7 @@ mod world;
 
 use std::path::Path;
 
+use common::clock::{Clock as _, SystemClock};
 use distribution::{Lead, Ledger, Roster, Routing};
 use jiff::Timestamp;
 
@@ -80,7 +81,7 @@ fn arrivals(text: &str) -> (Vec<Arrival>, Vec<(usize, String)>) {
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         match files::lead_in(line) {
             Ok(lead) => {
-                let at = lead.created_at().or(last).unwrap_or_else(Timestamp::now);
+                let at = lead.created_at().or(last).unwrap_or_else(|| SystemClock.now());
                 last = Some(at);
                 arrivals.push(Arrival { lead, at });
             }

@@ -29,9 +29,12 @@ mod decide;
 mod decision;
 mod explanation;
 
+mod correction;
+
 mod fields;
 mod routing_file;
 
+pub use correction::CorrectionError;
 pub use decide::decide;
 pub use decision::{Assignment, DealOrder, Decision, Hold, Orders, Skip};
 pub use explanation::{

@@ -85,8 +85,9 @@ impl Person {
         day.map_or(moment, |day| day.timestamp())
     }
 
-    /// When the next day begins where he lives.
-    pub(crate) fn next_day(&self, moment: Timestamp) -> Option<Timestamp> {
+    /// When the next day begins where he lives; `None` at the end of time.
+    #[must_use]
+    pub fn next_day(&self, moment: Timestamp) -> Option<Timestamp> {
         let tomorrow = moment.to_zoned(self.zone.clone()).tomorrow().ok()?;
         Some(tomorrow.start_of_day().ok()?.timestamp())
     }

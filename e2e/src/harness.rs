@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -215,6 +216,24 @@ impl Pipeline {
         self.stages
             .iter()
             .map(|stage| (stage.name.as_str(), stage.program, format!("127.0.0.1:{}", stage.admin)))
+    }
+
+    /// Runs the command `rota` with the configuration of this pipeline; answers how it ended and what it printed.
+    ///
+    /// # Errors
+    /// When it is not built or cannot be started.
+    pub fn rota(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(built("rota")?);
+        command.args(arguments).arg("--config").arg(self.dir.path().join("rota.yaml"));
+        Ok(command.env("ROTA_AUTHOR", "olga").current_dir(self.dir.path()).output()?)
+    }
+
+    /// Writes a file beside the configuration, such as `routing.yaml`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        Ok(fs::write(self.dir.path().join(name), text)?)
     }
 
     /// The answer of `/ready` of a process: status and text.

@@ -43,8 +43,9 @@ impl Gauges {
 
     async fn count(&self) -> Result<(), StoreError> {
         for (portal, limits) in &self.portals {
-            let (held, oldest) = self.store.waiting(portal).await?;
-            let age = oldest.map(|since| self.clock.now().duration_since(since).as_secs().max(0));
+            let now = self.clock.now();
+            let (held, oldest) = self.store.waiting(portal, now).await?;
+            let age = oldest.map(|since| now.duration_since(since).as_secs().max(0));
             self.metrics.waiting(portal, held, age.unwrap_or_default());
             self.metrics.budget(portal, self.store.budget_used(portal, *limits).await?, limits.burst);
         }

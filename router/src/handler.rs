@@ -1,5 +1,6 @@
 //! One lead event, from the question whether it was decided before to the published command.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,22 +10,30 @@ use common::broker::worker::{Handler, Outcome, Received};
 use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
-use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, LeadEvent, Orders};
-use distribution::{Credit, Decision, Lead, LeadError, Ledger, LedgerEntry, Roster, Routing, decide};
+use common::ids::{LeadId, PortalName, UserId};
+use common::messages::{AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, LeadEvent, Orders};
+use distribution::{
+    Credit, Decision, EntryKind, Lead, LeadError, Ledger, LedgerEntry, Presence, Roster, Routing, decide,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use store::{Balances, Decided, NewDecision, SavedDecision, Store, Verdict};
+use store::{Balances, Counting, Decided, Given, NewDecision, SavedDecision, Standing, Store, Verdict};
+use tokio::sync::watch;
 
 use crate::metrics::RouterMetrics;
 
-/// When a held lead is looked at again.
+/// When a held lead is looked at again, where it is not known when somebody may take it.
 pub(crate) const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// When it is looked at again at the latest: somebody may be back earlier than we know.
+const LOOK_AGAIN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Decides the lead events of one portal.
 pub(crate) struct Decide {
     pub(crate) portal: PortalName,
-    pub(crate) routing: Arc<Routing>,
+    pub(crate) routing: watch::Receiver<Arc<Routing>>,
     pub(crate) reader: LeadReader,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
@@ -82,8 +91,10 @@ impl Decide {
             Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
             None => None,
         };
-        let make = Box::new(|balances: &Balances| self.make(lead.as_ref(), balances, first_seen));
-        match self.store.decide(key, make).await? {
+        let routing = Arc::clone(&self.routing.borrow());
+        let counting = counting(&routing, self.clock.now());
+        let make = Box::new(|standing: &Standing| self.make(&routing, lead.as_ref(), standing, first_seen));
+        match self.store.decide(key, &counting, make).await? {
             Decided::Before(before) => self.decided_before(&before, received).await,
             Decided::Now(saved) => {
                 self.metrics.decided(&self.portal, &saved);
@@ -108,39 +119,45 @@ impl Decide {
     /// The pure part: from the lead and the credits of this moment to what is written down.
     fn make(
         &self,
+        routing: &Routing,
         lead: Option<&(Lead, PortalLead)>,
-        balances: &Balances,
+        standing: &Standing,
         first_seen: Timestamp,
     ) -> NewDecision {
         let now = self.clock.now();
-        let Some((lead, _)) = lead else { return deleted(self.routing.version(), first_seen, now) };
-        let decision = decide(lead, &Roster::default(), &self.routing, &ledger(balances), now);
+        let Some((lead, _)) = lead else { return deleted(routing.version(), first_seen, now) };
+        let decision = decide(lead, &roster(&standing.given), routing, &ledger(&standing.balances), now);
         let explanation = decision.explanation();
-        let (reason, json) = (explanation.summary(), json!(explanation));
-        let (verdict, queue, rule, entries) = match decision {
-            Decision::Assign(assign) => (
-                Verdict::Assign { to: assign.user, person: assign.person.to_string() },
-                assign.queue,
-                assign.rule,
-                assign.entries,
-            ),
-            Decision::Hold(hold) => {
-                (Verdict::Hold { look_again_at: now + LOOK_AGAIN_AFTER }, hold.queue, None, Vec::new())
-            }
-            Decision::Skip(_) => (Verdict::Skip, None, None, Vec::new()),
-        };
-        NewDecision {
-            verdict,
+        let mut new = NewDecision {
+            verdict: Verdict::Skip,
             from: lead.owner,
-            queue: queue.map(|name| name.to_string()),
-            rule: rule.map(|name| name.to_string()),
-            reason,
-            explanation: json,
-            routing_version: self.routing.version(),
-            entries: entries.iter().map(stored).collect(),
+            queue: explanation.queue.as_ref().map(ToString::to_string),
+            rule: None,
+            reason: explanation.summary(),
+            explanation: json!(explanation),
+            routing_version: routing.version(),
+            orders: Orders::default(),
+            entries: Vec::new(),
             first_seen,
             decided_at: now,
+        };
+        match decision {
+            Decision::Assign(assign) => {
+                new.verdict = Verdict::Assign { to: assign.user, person: assign.person.to_string() };
+                new.rule = assign.rule.as_ref().map(ToString::to_string);
+                new.entries = assign.entries.iter().map(stored).collect();
+                new.orders = orders(assign.orders);
+            }
+            Decision::Hold(hold) => {
+                let look_again_at = match hold.until {
+                    Some(until) => until.clamp(now + LOOK_AGAIN_AFTER, now + LOOK_AGAIN_WITHIN),
+                    None => now + LOOK_AGAIN_AFTER,
+                };
+                new.verdict = Verdict::Hold { look_again_at, until: hold.until };
+            }
+            Decision::Skip(_) => {}
         }
+        new
     }
 
     /// A repeated event. Its command is published again unless it is known to be with the broker: we
@@ -173,7 +190,7 @@ impl Decide {
                 to: *to,
                 person: person.clone(),
                 reason: saved.reason.clone(),
-                orders: Orders::default(),
+                orders: saved.orders.clone(),
             },
         };
         let message = Message::first(&envelope, saved.first_seen, received.traceparent.clone());
@@ -193,10 +210,32 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
         reason: "skipped: the lead no longer exists in the portal".to_owned(),
         explanation: json!({ "outcome": "skip", "reason": "deleted" }),
         routing_version,
+        orders: Orders::default(),
         entries: Vec::new(),
         first_seen,
         decided_at: now,
     }
+}
+
+/// What the store must count for a decision by this routing.
+fn counting(routing: &Routing, now: Timestamp) -> Counting {
+    let people = routing.people().filter(|_| routing.counts_leads_given());
+    Counting {
+        hour_from: now - HOUR,
+        day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
+    }
+}
+
+fn roster(given: &BTreeMap<UserId, Given>) -> Roster {
+    let presence = |(user, given): (&UserId, &Given)| {
+        (*user, Presence { hour: given.hour, day: given.day, ..Presence::default() })
+    };
+    given.iter().map(presence).collect()
+}
+
+fn orders(orders: distribution::Orders) -> Orders {
+    let deal = orders.deal.map(|deal| Deal { category: deal.category, stage: deal.stage });
+    Orders { set: orders.set, deal }
 }
 
 fn ledger(balances: &Balances) -> Ledger {
@@ -205,13 +244,20 @@ fn ledger(balances: &Balances) -> Ledger {
             ledger: ledger.as_str().into(),
             user: *user,
             delta: Credit::from_units(*credit),
+            // What a balance was booked for plays no part in a decision.
+            kind: EntryKind::Turn,
         })
     });
     entries.collect()
 }
 
 fn stored(entry: &LedgerEntry) -> store::LedgerEntry {
-    store::LedgerEntry { ledger: entry.ledger.to_string(), user: entry.user, delta: entry.delta.units() }
+    store::LedgerEntry {
+        ledger: entry.ledger.to_string(),
+        user: entry.user,
+        delta: entry.delta.units(),
+        kind: entry.kind,
+    }
 }
 
 /// The word for logs and metrics.

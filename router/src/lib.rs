@@ -1,6 +1,6 @@
 //! The stage `router`: lead event → lead → decision → assignment command.
 //!
-//! For each event: has it been decided before? read the lead ([`handler`]), decide by the routing file
+//! For each event: has it been decided before? read the lead ([`handler`]), decide by the current routing
 //! ([`routing`]) in one transaction with the ledger, publish the command. Beside that: held leads are
 //! brought back when their time has come ([`due`]), dead letters are taken into the store
 //! ([`dead_letters`]), and what waits is counted ([`gauges`]).
@@ -12,6 +12,7 @@ mod handler;
 mod metrics;
 mod routing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -20,6 +21,7 @@ use common::broker::settle::Settler;
 use common::broker::worker::Worker;
 use common::config::{Config, ConfigError};
 use common::failure::chain;
+use common::ids::PortalName;
 use common::process::{Context, WrongSetup};
 use store::Store;
 use store::postgres::Postgres;
@@ -29,6 +31,7 @@ use crate::due::Due;
 use crate::gauges::Gauges;
 use crate::handler::Decide;
 use crate::metrics::RouterMetrics;
+use crate::routing::{Follow, Followed};
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
 ///
@@ -50,21 +53,43 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 /// When it cannot start, a task died, or the grace was over.
 pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let config = Arc::clone(&context.config);
-    let mut routings = Vec::new();
+    let mut texts = Vec::new();
     for portal in &config.portals {
-        let routing = routing::load(&portal.routing).map_err(|error| {
+        let text = routing::load(&portal.routing).map_err(|error| {
             WrongSetup(format!("portal {}: the routing file cannot be used\n{error}", portal.name))
         })?;
-        routings.push((portal, Arc::new(routing)));
+        texts.push((portal, text));
     }
     let postgres = Postgres::prepare(&config.database.url, config.database.connections)
         .map_err(|error| WrongSetup(chain(&error)))?;
     context.unless_stopped(postgres.migrate()).await?;
     let store: Arc<dyn Store> = Arc::new(postgres.clone());
     let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
-    let by_portal: Vec<_> =
-        routings.iter().map(|(portal, routing)| (portal.name.clone(), Arc::clone(routing))).collect();
-    let metrics = Arc::new(RouterMetrics::register(&context.registry, &by_portal)?);
+    let names: Vec<PortalName> = config.portals.iter().map(|portal| portal.name.clone()).collect();
+    let metrics = Arc::new(RouterMetrics::register(&context.registry, names)?);
+    let mut follow = Follow {
+        portals: BTreeMap::new(),
+        store: Arc::clone(&store),
+        clock: Arc::clone(&context.clock),
+        metrics: Arc::clone(&metrics),
+    };
+    let mut routings = Vec::new();
+    for (portal, text) in texts {
+        let file = (portal.routing.as_path(), text.as_str());
+        let current = routing::current(&*store, &portal.name, file, &*context.clock);
+        let version = context.unless_stopped(current).await?;
+        let routing = routing::read(&portal.name, &version).map_err(|error| {
+            let hint = "make an older version current again by `rota rollback`";
+            WrongSetup(format!(
+                "portal {}: the published routing cannot be used; {hint}\n{error}",
+                portal.name
+            ))
+        })?;
+        metrics.routing(&portal.name, &routing);
+        let followed = Followed::new(Arc::new(routing));
+        routings.push((portal, followed.subscribe()));
+        follow.portals.insert(portal.name.clone(), followed);
+    }
     let surroundings = context.surroundings()?;
     let stop = context.lifecycle.stop();
     for (portal, routing) in routings {
@@ -87,6 +112,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             Worker::new(surroundings.clone(), handler, portal.name.clone(), queue, config.router.in_flight);
         context.lifecycle.spawn("lead-events", worker.run(stop.clone()));
     }
+    context.lifecycle.spawn("routings", follow.run(stop.clone()));
     let due = Due {
         portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
         store: Arc::clone(&store),

@@ -1,7 +1,6 @@
 //! What the router counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use common::failure::FailureClass;
 use common::ids::PortalName;
@@ -29,15 +28,15 @@ pub(crate) struct RouterMetrics {
     budget_used: IntGaugeVec,
     /// `rota_budget_burst_requests`
     budget_burst: IntGaugeVec,
+    /// `rota_routing_version`
+    routing_version: IntGaugeVec,
+    /// `rota_routing_unreadable`
+    routing_unreadable: IntGaugeVec,
     portals: Vec<PortalName>,
 }
 
 impl RouterMetrics {
-    pub(crate) fn register(
-        registry: &Registry,
-        routings: &[(PortalName, Arc<Routing>)],
-    ) -> prometheus::Result<Self> {
-        let portals: Vec<PortalName> = routings.iter().map(|(portal, _)| portal.clone()).collect();
+    pub(crate) fn register(registry: &Registry, portals: Vec<PortalName>) -> prometheus::Result<Self> {
         let metrics = Self {
             decisions: counter(
                 registry,
@@ -62,7 +61,8 @@ impl RouterMetrics {
                 registry,
                 "rota_oldest_unassigned_lead_age_seconds",
                 "Age of the lead that has waited longest for its owner to be set: held, parked after a failure, put off \
-                 as too fast, or decided and not carried out; 0 when none waits",
+                 as too fast, or decided and not carried out; 0 when none waits. A lead that is held until somebody's \
+                 working time begins counts from then on",
                 &["portal"],
             )?,
             dead: gauge(
@@ -83,16 +83,21 @@ impl RouterMetrics {
                 "The portal's limit for that level, as configured",
                 &["portal"],
             )?,
+            routing_version: gauge(
+                registry,
+                "rota_routing_version",
+                "The number of the published routing that decides",
+                &["portal"],
+            )?,
+            routing_unreadable: gauge(
+                registry,
+                "rota_routing_unreadable",
+                "1 while the current version of the routing cannot be read and an older one decides",
+                &["portal"],
+            )?,
             portals,
         };
-        for (portal, routing) in routings {
-            let portal = portal.as_str();
-            for queue in routing.queues() {
-                for member in &queue.members {
-                    let labels = [portal, queue.name.as_str(), member.person.name.as_str()];
-                    metrics.given.with_label_values(&labels).inc_by(0);
-                }
-            }
+        for portal in metrics.portals.iter().map(PortalName::as_str) {
             for outcome in ["assign", "hold", "skip"] {
                 metrics.decisions.with_label_values(&[portal, outcome]).inc_by(0);
             }
@@ -101,6 +106,24 @@ impl RouterMetrics {
         }
         metrics.dead_letters(&BTreeMap::new());
         Ok(metrics)
+    }
+
+    /// This routing decides from now on.
+    pub(crate) fn routing(&self, portal: &PortalName, routing: &Routing) {
+        let portal = portal.as_str();
+        for queue in routing.queues() {
+            for member in queue.members.iter().chain(&queue.on_duty) {
+                let labels = [portal, queue.name.as_str(), member.person.name.as_str()];
+                self.given.with_label_values(&labels).inc_by(0);
+            }
+        }
+        let version = i64::try_from(routing.version()).unwrap_or(i64::MAX);
+        self.routing_version.with_label_values(&[portal]).set(version);
+        self.routing_unreadable.with_label_values(&[portal]).set(0);
+    }
+
+    pub(crate) fn unreadable_routing(&self, portal: &PortalName) {
+        self.routing_unreadable.with_label_values(&[portal.as_str()]).set(1);
     }
 
     pub(crate) fn decided(&self, portal: &PortalName, saved: &SavedDecision) {

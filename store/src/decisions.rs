@@ -4,24 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
-use common::messages::AssignmentKey;
+use common::messages::{AssignmentKey, Orders};
 use jiff::Timestamp;
 
-use crate::StoreError;
-
-/// Credits by ledger and person, in units of `distribution::Credit`. Who is missing has zero.
-pub type Balances = BTreeMap<String, BTreeMap<UserId, i64>>;
-
-/// A change of one credit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerEntry {
-    /// Whose queue's account.
-    pub ledger: String,
-    /// Whose credit.
-    pub user: UserId,
-    /// By how much, in units of `distribution::Credit`.
-    pub delta: i64,
-}
+use crate::{Balances, LedgerEntry, StoreError};
 
 /// What was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +19,12 @@ pub enum Verdict {
         /// Their name in the routing file.
         person: String,
     },
-    /// Nobody can take it now; decide again at this time.
+    /// Nobody can take it now.
     Hold {
-        /// When.
+        /// When it is decided again.
         look_again_at: Timestamp,
+        /// When somebody may take it at the earliest, if that is known.
+        until: Option<Timestamp>,
     },
     /// It needs nobody.
     Skip,
@@ -59,6 +47,8 @@ pub struct NewDecision {
     pub explanation: serde_json::Value,
     /// The version of the routing it was made by.
     pub routing_version: u64,
+    /// What is done with the lead besides.
+    pub orders: Orders,
     /// The changes of credits; their sum in each ledger is zero.
     pub entries: Vec<LedgerEntry>,
     /// When the lead was first heard of.
@@ -84,6 +74,8 @@ pub struct SavedDecision {
     pub reason: String,
     /// The whole explanation.
     pub explanation: serde_json::Value,
+    /// What is done with the lead besides.
+    pub orders: Orders,
     /// When the lead was first heard of.
     pub first_seen: Timestamp,
     /// When it was decided.
@@ -92,8 +84,35 @@ pub struct SavedDecision {
     pub published: bool,
 }
 
-/// Makes the decision from the credits of the moment; called under the lock, so it must be quick.
-pub type Decide<'a> = Box<dyn FnOnce(&Balances) -> NewDecision + Send + 'a>;
+/// Whose leads are counted, and from when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// For [`Given::hour`].
+    pub hour_from: Timestamp,
+    /// For [`Given::day`]: by person, because each has midnight at another time. Only these people are counted.
+    pub day_from: BTreeMap<UserId, Timestamp>,
+}
+
+/// How many leads somebody was given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Since [`Counting::hour_from`].
+    pub hour: u32,
+    /// Since his [`Counting::day_from`].
+    pub day: u32,
+}
+
+/// How people stand at the moment of a decision, with all earlier ones and none beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Their credits.
+    pub balances: Balances,
+    /// What they were given, of those who are counted.
+    pub given: BTreeMap<UserId, Given>,
+}
+
+/// Makes the decision from how people stand; called under the lock, so it must be quick.
+pub type Decide<'a> = Box<dyn FnOnce(&Standing) -> NewDecision + Send + 'a>;
 
 /// What came of an attempt to decide.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,7 +138,12 @@ pub trait Decisions: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`], throttled; nothing was written then.
-    async fn decide<'a>(&self, key: &AssignmentKey, decide: Decide<'a>) -> Result<Decided, StoreError>;
+    async fn decide<'a>(
+        &self,
+        key: &AssignmentKey,
+        counting: &Counting,
+        decide: Decide<'a>,
+    ) -> Result<Decided, StoreError>;
 
     /// Remembers that the command of this decision is with the broker.
     ///
@@ -146,9 +170,9 @@ pub trait Decisions: Send + Sync + 'static {
     /// [`StoreError`], throttled.
     async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError>;
 
-    /// The credits of a portal.
+    /// Lets all held leads of a portal be looked at again at once.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
-    async fn balances(&self, portal: &PortalName) -> Result<Balances, StoreError>;
+    async fn look_at_holds(&self, portal: &PortalName, now: Timestamp) -> Result<(), StoreError>;
 }

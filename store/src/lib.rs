@@ -1,5 +1,5 @@
 //! What must survive: decisions and the ledger of turns, what was done about them in the portal,
-//! the portals' request budgets, dead letters, and how far the scan for lost events has come.
+//! the published routings, the portals' request budgets, dead letters, and how far the scan for lost events has come.
 //!
 //! [`Store`] is the seam; PostgreSQL stands behind it ([`postgres`]). Each method is one transaction.
 //! Nothing here decides anything: what to write comes from the stages.
@@ -7,8 +7,10 @@
 mod assignments;
 mod dead_letters;
 mod decisions;
+mod ledgers;
 pub mod postgres;
 mod sweeps;
+mod versions;
 mod waiting;
 
 use std::sync::Arc;
@@ -20,13 +22,19 @@ use common::ids::PortalName;
 
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
-pub use decisions::{Balances, Decide, Decided, Decisions, LedgerEntry, NewDecision, SavedDecision, Verdict};
+pub use decisions::{
+    Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, Verdict,
+};
+pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use sweeps::{Seen, SweepLease, Sweeps};
+pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::Waiting;
 
 /// Everything that is stored; what a stage needs is one or two of these.
 #[async_trait]
-pub trait Store: Decisions + Assignments + Waiting + DeadLetters + Sweeps + RequestBudget {
+pub trait Store:
+    Decisions + Ledgers + Versions + Assignments + Waiting + DeadLetters + Sweeps + RequestBudget
+{
     /// Whether the store answers.
     ///
     /// # Errors

@@ -19,9 +19,14 @@ pub trait Waiting: Send + Sync + 'static {
     async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) -> Result<(), StoreError>;
 
     /// How many leads are held, and since when the lead that waits longest for an owner has waited: held
-    /// ones, those whose event failed and is tried again, and those whose command is not carried out yet.
+    /// ones, those whose event failed and is tried again, and those whose command is not carried out yet. A
+    /// lead that is held for a known opening waits from then on; before it, it does not count here.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
-    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError>;
+    async fn waiting(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+    ) -> Result<(u64, Option<Timestamp>), StoreError>;
 }

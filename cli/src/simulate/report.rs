@@ -77,10 +77,11 @@ pub(crate) fn in_json(reports: &[Report], bad_lines: usize) -> Value {
     };
     let mut all = json!({ "bad_lines": bad_lines, "files": reports.iter().map(one).collect::<Vec<Value>>() });
     if let [one, other] = reports {
-        let moved: Vec<Value> = moved(one, other)
-            .map(|(lead, from, to)| json!({ "lead": lead, "from": from, "to": to }))
-            .collect();
-        all["moved"] = json!(moved);
+        let mut moved: Vec<_> = moved(one, other).collect();
+        moved.sort_by_key(|(lead, _, _)| *lead);
+        let entry = |(lead, from, to): &(u64, _, _)| json!({ "lead": lead, "from": from, "to": to });
+        all["moved"] = json!(moved.len());
+        all["first_moved"] = moved.iter().take(MOVED_LISTED_MAX).map(entry).collect();
     }
     all
 }
@@ -171,7 +172,8 @@ pub(crate) fn in_text(reports: &[Report]) -> String {
         text.push_str(&titled_table(title, &columns(&["leads"]), &rows));
     }
     if let [one, other] = reports {
-        let all: Vec<_> = moved(one, other).collect();
+        let mut all: Vec<_> = moved(one, other).collect();
+        all.sort_by_key(|(lead, _, _)| *lead);
         text.push_str(&["\n", &all.len().to_string(), " leads would go elsewhere\n"].concat());
         let name = |person: Option<&Name>| person.map_or("nobody".to_owned(), Name::to_string);
         for (lead, from, to) in all.iter().take(MOVED_LISTED_MAX) {

@@ -13,8 +13,11 @@ use super::Arrival;
 /// When a held lead is decided again where nothing tells a better moment.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
-/// How long after the last lead held ones are still decided.
+/// How long after the last lead held ones are still decided, where it is known when somebody may take them.
 const DRAIN: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// The same where it is not known: until the limits of the last hour are free again.
+const DRAIN_UNKNOWN: SignedDuration = SignedDuration::from_hours(2);
 
 /// What came of a simulation.
 #[derive(Debug, Default)]
@@ -40,7 +43,8 @@ struct Given<'r> {
     presence: Presence,
     /// The times of the last hour.
     hour: VecDeque<Timestamp>,
-    day: Option<Timestamp>,
+    /// When his day ends; `None` before the first lead.
+    day_end: Option<Timestamp>,
 }
 
 struct Held<'a> {
@@ -57,6 +61,8 @@ pub(crate) struct World<'a> {
     /// Held leads by the time of their next look, oldest first.
     due: BinaryHeap<Reverse<(Timestamp, usize)>>,
     now: Timestamp,
+    /// When the last lead came.
+    last: Timestamp,
     tally: Tally,
 }
 
@@ -64,17 +70,17 @@ impl<'a> World<'a> {
     pub(crate) fn new(routing: &'a Routing, roster: Roster, ledger: Ledger) -> Self {
         let given = |person: &'a Person| {
             let presence = roster.get(person.user).clone();
-            (person.user, Given { person, presence, hour: VecDeque::new(), day: None })
+            (person.user, Given { person, presence, hour: VecDeque::new(), day_end: None })
         };
         let given = routing.people().map(given).collect();
         let (held, due, tally) = (Vec::new(), BinaryHeap::new(), Tally::default());
-        Self { routing, roster, ledger, given, held, due, now: Timestamp::MIN, tally }
+        Self { routing, roster, ledger, given, held, due, now: Timestamp::MIN, last: Timestamp::MIN, tally }
     }
 
     /// A lead comes; before it, what is due is decided.
     pub(crate) fn receive(&mut self, arrival: &'a Arrival) {
         self.look_until(arrival.at);
-        self.now = arrival.at;
+        (self.now, self.last) = (arrival.at, arrival.at);
         self.tally.leads += 1;
         let taker = self.tally.takers.len();
         self.tally.takers.push((arrival.lead.id, None));
@@ -87,8 +93,8 @@ impl<'a> World<'a> {
 
     /// Decides what waits, as long as schedules and absences let hope.
     pub(crate) fn drain(&mut self) {
-        self.look_until(self.now.checked_add(DRAIN).unwrap_or(Timestamp::MAX));
-        self.tally.still_held = self.due.len();
+        self.look_until(later(self.last, DRAIN));
+        self.tally.still_held += self.due.len();
     }
 
     pub(crate) fn into_tally(self) -> Tally {
@@ -103,7 +109,8 @@ impl<'a> World<'a> {
         {
             self.now = at;
             match self.decide(arrival, taker) {
-                Some(again) => self.due.push(Reverse((again, number))),
+                Some(again) if again > self.now => self.due.push(Reverse((again, number))),
+                Some(_) => self.tally.still_held += 1,
                 None => {
                     let wait = at.duration_since(arrival.at);
                     self.tally.longest_wait = self.tally.longest_wait.max(wait);
@@ -112,7 +119,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Decides at this moment; answers when to look again if it waits.
+    /// Decides at this moment; answers when to look again if it waits: this moment for never.
     fn decide(&mut self, arrival: &Arrival, taker: usize) -> Option<Timestamp> {
         self.count();
         match decide(&arrival.lead, &self.roster, self.routing, &self.ledger, self.now) {
@@ -125,8 +132,9 @@ impl<'a> World<'a> {
                 None
             }
             Decision::Hold(hold) => {
-                let least = self.now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
-                Some(hold.until.filter(|until| *until > self.now).unwrap_or(least))
+                let known = hold.until.filter(|until| *until > self.now);
+                let hopeless = known.is_none() && self.now > later(self.last, DRAIN_UNKNOWN);
+                Some(if hopeless { self.now } else { known.unwrap_or(later(self.now, LOOK_AGAIN)) })
             }
             Decision::Skip(_) => {
                 self.tally.skipped += 1;
@@ -139,36 +147,36 @@ impl<'a> World<'a> {
     fn count(&mut self) {
         let hour_ago = self.now.checked_sub(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MIN);
         for (user, given) in &mut self.given {
+            let before = (given.presence.hour, given.presence.day);
+            if given.day_end.is_none() {
+                // What he was given before counts as if it had been a moment ago.
+                given.hour.extend((0..given.presence.hour).map(|_| self.now));
+            }
             while given.hour.front().is_some_and(|at| *at <= hour_ago) {
                 given.hour.pop_front();
             }
-            let hour = u32::try_from(given.hour.len()).unwrap_or(u32::MAX);
-            let new_day = given.day.is_some_and(|day| given.person.day_start(self.now) != day);
-            if hour == given.presence.hour && !new_day {
-                continue;
+            given.presence.hour = u32::try_from(given.hour.len()).unwrap_or(u32::MAX);
+            if given.day_end.is_none_or(|end| self.now >= end) {
+                if given.day_end.is_some() {
+                    given.presence.day = 0;
+                }
+                given.day_end = Some(given.person.next_day(self.now).unwrap_or(Timestamp::MAX));
             }
-            given.presence.hour = hour;
-            if new_day {
-                given.presence.day = 0;
-                given.day = None;
+            if before != (given.presence.hour, given.presence.day) {
+                self.roster.set(*user, given.presence.clone());
             }
-            self.roster.set(*user, given.presence.clone());
         }
     }
 
     fn give(&mut self, assignment: &Assignment) {
-        let why = &assignment.explanation;
         *self.tally.given.entry(assignment.person.clone()).or_default() += 1;
         *self.tally.by_rule.entry(assignment.rule.clone()).or_default() += 1;
         *self.tally.by_queue.entry(assignment.queue.clone()).or_default() += 1;
         for (person, part) in self.shares(assignment) {
             *self.tally.expected.entry(person).or_default() += part;
         }
-        let charged = why.taken().is_some_and(|taken| taken.charge.is_some());
-        debug_assert!(!charged || why.taken().is_some_and(|taken| taken.role == Role::OnDuty));
         if let Some(given) = self.given.get_mut(&assignment.user) {
             given.hour.push_back(self.now);
-            given.day = Some(given.person.day_start(self.now));
             given.presence.day += 1;
             given.presence.open += 1;
             given.presence.hour += 1;
@@ -201,4 +209,8 @@ impl<'a> World<'a> {
         }
         members().map(|member| (member.person.name.clone(), f64::from(member.weight.get()) / total)).collect()
     }
+}
+
+fn later(moment: Timestamp, by: SignedDuration) -> Timestamp {
+    moment.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -11,4 +11,5 @@ mod observability;
 mod pipeline;
 mod services;
 mod spool;
+mod versions;
 mod webhook;

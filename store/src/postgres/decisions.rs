@@ -1,14 +1,19 @@
 //! Decisions and the ledger.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use common::ids::{LeadId, PortalName};
-use common::messages::AssignmentKey;
+use common::ids::{LeadId, PortalName, UserId};
+use common::messages::{AssignmentKey, Orders};
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, bigint, user, waiting};
-use crate::{Balances, Decide, Decided, Decisions, NewDecision, SavedDecision, StoreError, Verdict};
+use super::{Postgres, bigint, ledgers, user, waiting};
+use crate::{
+    Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, StoreError, Verdict,
+};
 
 #[derive(FromRow)]
 struct Row {
@@ -24,13 +29,18 @@ struct Row {
     decided_at: SqlTimestamp,
     published_at: Option<SqlTimestamp>,
     look_again_at: Option<SqlTimestamp>,
+    held_until: Option<SqlTimestamp>,
+    orders: Json<Orders>,
 }
 
 impl Row {
     fn saved(self, key: &AssignmentKey) -> SavedDecision {
         let verdict = match (user(self.to_user), self.look_again_at) {
             (Some(to), _) => Verdict::Assign { to, person: self.person.unwrap_or_default() },
-            (None, Some(at)) => Verdict::Hold { look_again_at: at.to_jiff() },
+            (None, Some(at)) => {
+                let until = self.held_until.map(SqlTimestamp::to_jiff);
+                Verdict::Hold { look_again_at: at.to_jiff(), until }
+            }
             (None, None) => Verdict::Skip,
         };
         debug_assert_eq!(self.outcome, outcome(&verdict));
@@ -42,6 +52,7 @@ impl Row {
             rule: self.rule,
             reason: self.reason,
             explanation: self.explanation,
+            orders: self.orders.0,
             first_seen: self.first_seen.to_jiff(),
             decided_at: self.decided_at.to_jiff(),
             published: self.published_at.is_some(),
@@ -63,7 +74,8 @@ async fn find(
 ) -> Result<Option<SavedDecision>, sqlx::Error> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT outcome, from_user, to_user, person, queue, rule, reason, explanation, first_seen,
-                decided_at, published_at, look_again_at
+                decided_at, published_at, look_again_at, orders,
+                (SELECT held_until FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3) AS held_until
          FROM decisions WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
     )
     .bind(key.portal.as_str())
@@ -74,19 +86,32 @@ async fn find(
     Ok(row.map(|row| row.saved(key)))
 }
 
-async fn balances(connection: &mut PgConnection, portal: &PortalName) -> Result<Balances, sqlx::Error> {
-    let rows: Vec<(String, i64, i64)> =
-        sqlx::query_as("SELECT ledger, user_id, credit FROM ledger_balances WHERE portal = $1")
-            .bind(portal.as_str())
-            .fetch_all(connection)
-            .await?;
-    let mut balances = Balances::new();
-    for (ledger, user_id, credit) in rows {
-        if let Some(user) = user(Some(user_id)) {
-            balances.entry(ledger).or_default().insert(user, credit);
-        }
+/// Counts what these people were given.
+async fn given(
+    connection: &mut PgConnection,
+    portal: &PortalName,
+    counting: &Counting,
+) -> Result<BTreeMap<UserId, Given>, sqlx::Error> {
+    if counting.day_from.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    Ok(balances)
+    let users: Vec<i64> = counting.day_from.keys().map(|user| bigint(user.get())).collect();
+    let days: Vec<SqlTimestamp> = counting.day_from.values().map(|day| day.to_sqlx()).collect();
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT to_user, count(*) FILTER (WHERE decided_at > $2), count(*) FILTER (WHERE decided_at >= day)
+         FROM unnest($3::bigint[], $4::timestamptz[]) AS people (id, day)
+         JOIN decisions ON portal = $1 AND outcome = 'assign' AND to_user = id AND decided_at >= least(day, $2)
+         GROUP BY to_user",
+    )
+    .bind(portal.as_str())
+    .bind(counting.hour_from.to_sqlx())
+    .bind(users)
+    .bind(days)
+    .fetch_all(connection)
+    .await?;
+    let count = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+    let given = |(id, hour, day)| Some((user(Some(id))?, Given { hour: count(hour), day: count(day) }));
+    Ok(rows.into_iter().filter_map(given).collect())
 }
 
 async fn save(
@@ -97,19 +122,20 @@ async fn save(
     let (lead, epoch) = (bigint(key.lead.get()), bigint(key.epoch.0.into()));
     let (to, person, look_again_at) = match &new.verdict {
         Verdict::Assign { to, person } => (Some(bigint(to.get())), Some(person.as_str()), None),
-        Verdict::Hold { look_again_at } => (None, None, Some(look_again_at.to_sqlx())),
+        Verdict::Hold { look_again_at, .. } => (None, None, Some(look_again_at.to_sqlx())),
         Verdict::Skip => (None, None, None),
     };
     sqlx::query(
         "INSERT INTO decisions (portal, lead_id, epoch, outcome, from_user, to_user, person, queue, rule,
-                                reason, explanation, routing_version, first_seen, decided_at, look_again_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                                reason, explanation, routing_version, first_seen, decided_at, look_again_at,
+                                orders)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
          ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
              outcome = excluded.outcome, from_user = excluded.from_user, to_user = excluded.to_user,
              person = excluded.person, queue = excluded.queue, rule = excluded.rule,
              reason = excluded.reason, explanation = excluded.explanation,
              routing_version = excluded.routing_version, decided_at = excluded.decided_at,
-             look_again_at = excluded.look_again_at
+             look_again_at = excluded.look_again_at, orders = excluded.orders
          WHERE decisions.outcome = 'hold'",
     )
     .bind(key.portal.as_str())
@@ -127,27 +153,11 @@ async fn save(
     .bind(new.first_seen.to_sqlx())
     .bind(new.decided_at.to_sqlx())
     .bind(look_again_at)
+    .bind(Json(&new.orders))
     .execute(&mut *connection)
     .await?;
     for entry in &new.entries {
-        sqlx::query(
-            "WITH entry AS (
-                 INSERT INTO ledger_entries (portal, ledger, user_id, delta, lead_id, epoch, written_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)
-             )
-             INSERT INTO ledger_balances (portal, ledger, user_id, credit) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (portal, ledger, user_id)
-             DO UPDATE SET credit = ledger_balances.credit + excluded.credit",
-        )
-        .bind(key.portal.as_str())
-        .bind(&entry.ledger)
-        .bind(bigint(entry.user.get()))
-        .bind(entry.delta)
-        .bind(lead)
-        .bind(epoch)
-        .bind(new.decided_at.to_sqlx())
-        .execute(&mut *connection)
-        .await?;
+        ledgers::book(connection, &key.portal, entry, Some(key), None, new.decided_at).await?;
     }
     Ok(SavedDecision {
         key: key.clone(),
@@ -157,6 +167,7 @@ async fn save(
         rule: new.rule,
         reason: new.reason,
         explanation: new.explanation,
+        orders: new.orders,
         first_seen: new.first_seen,
         decided_at: new.decided_at,
         published: false,
@@ -171,23 +182,24 @@ impl Decisions for Postgres {
         find(&mut connection, key).await.map_err(&failed)
     }
 
-    async fn decide<'a>(&self, key: &AssignmentKey, decide: Decide<'a>) -> Result<Decided, StoreError> {
+    async fn decide<'a>(
+        &self,
+        key: &AssignmentKey,
+        counting: &Counting,
+        decide: Decide<'a>,
+    ) -> Result<Decided, StoreError> {
         let failed = StoreError::during("saving a decision");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
-        sqlx::query(
-            "INSERT INTO deciding VALUES ($1) ON CONFLICT (portal) DO UPDATE SET portal = excluded.portal",
-        )
-        .bind(key.portal.as_str())
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
+        ledgers::lock(&mut transaction, &key.portal).await.map_err(&failed)?;
         if let Some(before) = find(&mut transaction, key).await.map_err(&failed)?
             && !matches!(before.verdict, Verdict::Hold { .. })
         {
             return Ok(Decided::Before(before));
         }
-        let balances = balances(&mut transaction, &key.portal).await.map_err(&failed)?;
-        let saved = save(&mut transaction, key, decide(&balances)).await.map_err(&failed)?;
+        let balances = ledgers::balances(&mut transaction, &key.portal).await.map_err(&failed)?;
+        let given = given(&mut transaction, &key.portal, counting).await.map_err(&failed)?;
+        let new = decide(&Standing { balances, given });
+        let saved = save(&mut transaction, key, new).await.map_err(&failed)?;
         waiting::decided(&mut transaction, &saved).await.map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
         Ok(Decided::Now(saved))
@@ -253,9 +265,16 @@ impl Decisions for Postgres {
         Ok(rows.into_iter().filter_map(|(id,)| u64::try_from(id).ok().and_then(LeadId::new)).collect())
     }
 
-    async fn balances(&self, portal: &PortalName) -> Result<Balances, StoreError> {
-        let failed = StoreError::during("reading credits");
-        let mut connection = self.pool.acquire().await.map_err(&failed)?;
-        balances(&mut connection, portal).await.map_err(&failed)
+    async fn look_at_holds(&self, portal: &PortalName, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE decisions SET look_again_at = $2
+             WHERE portal = $1 AND outcome = 'hold' AND look_again_at > $2",
+        )
+        .bind(portal.as_str())
+        .bind(now.to_sqlx())
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("looking at held leads at once"))?;
+        Ok(())
     }
 }

@@ -4,7 +4,9 @@ mod assignments;
 mod budget;
 mod dead_letters;
 mod decisions;
+mod ledgers;
 mod sweeps;
+mod versions;
 mod waiting;
 
 use std::time::Duration;

@@ -13,27 +13,28 @@ use crate::{SavedDecision, StoreError, Verdict, Waiting};
 /// In the transaction that writes a decision: whether its lead waits now, and for what.
 pub(super) async fn decided(connection: &mut PgConnection, saved: &SavedDecision) -> Result<(), sqlx::Error> {
     let key = &saved.key;
-    let state = match saved.verdict {
-        Verdict::Assign { .. } => Some("assigned"),
-        Verdict::Hold { .. } => Some("held"),
-        Verdict::Skip => None,
+    let (state, held_until) = match saved.verdict {
+        Verdict::Assign { .. } => (Some("assigned"), None),
+        Verdict::Hold { until, .. } => (Some("held"), until),
+        Verdict::Skip => (None, None),
     };
     let query = match state {
         Some(state) => sqlx::query(
-            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET state = excluded.state",
+            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, held_until)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (portal, lead_id, epoch)
+             DO UPDATE SET state = excluded.state, held_until = excluded.held_until",
         )
         .bind(key.portal.as_str())
         .bind(bigint(key.lead.get()))
         .bind(bigint(key.epoch.0.into()))
         .bind(state)
-        .bind(saved.first_seen.to_sqlx()),
-        None => {
-            sqlx::query("DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3")
-                .bind(key.portal.as_str())
-                .bind(bigint(key.lead.get()))
-                .bind(bigint(key.epoch.0.into()))
-        }
+        .bind(saved.first_seen.to_sqlx())
+        .bind(held_until.map(ToSqlx::to_sqlx)),
+        None => sqlx::query("DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3")
+            .bind(key.portal.as_str())
+            .bind(bigint(key.lead.get()))
+            .bind(bigint(key.epoch.0.into())),
     };
     query.execute(connection).await?;
     Ok(())
@@ -58,15 +59,22 @@ impl Waiting for Postgres {
         Ok(())
     }
 
-    async fn waiting(&self, portal: &PortalName) -> Result<(u64, Option<Timestamp>), StoreError> {
+    async fn waiting(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+    ) -> Result<(u64, Option<Timestamp>), StoreError> {
         // A lead may have been decided, and be done with, between the two looks of `note_undecided`.
         let (held, oldest): (i64, Option<SqlTimestamp>) = sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE state = 'held'), min(first_seen) FROM waiting_leads AS waiting
+            "SELECT count(*) FILTER (WHERE state = 'held'),
+                    min(greatest(first_seen, held_until)) FILTER (WHERE held_until IS NULL OR held_until <= $2)
+             FROM waiting_leads AS waiting
              WHERE portal = $1 AND NOT (state = 'undecided' AND EXISTS (
                  SELECT FROM decisions WHERE portal = waiting.portal AND lead_id = waiting.lead_id
                                              AND epoch = waiting.epoch))",
         )
         .bind(portal.as_str())
+        .bind(now.to_sqlx())
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::during("counting waiting leads"))?;

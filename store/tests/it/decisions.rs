@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::ids::UserId;
-use common::messages::{AssignmentKey, Epoch};
+use common::messages::{AssignmentKey, Deal, Epoch, Orders};
+use distribution::EntryKind;
 use jiff::Timestamp;
 use serde_json::json;
 use store::postgres::Postgres;
 use store::{
-    Assignments, Balances, DeadLetter, DeadLetters, Decided, Decisions, Done, LedgerEntry, NewDecision,
-    SavedDecision, Verdict, Waiting,
+    Assignments, Balances, Counting, DeadLetter, DeadLetters, Decided, Decisions, Done, Given, LedgerEntry,
+    Ledgers, Manual, NewDecision, SavedDecision, Standing, Verdict, Waiting,
 };
 use tokio::task::JoinSet;
 
@@ -28,6 +29,7 @@ fn decision(verdict: Verdict) -> NewDecision {
         reason: "petrov's turn".to_owned(),
         explanation: json!({ "format": 1, "candidates": ["ivanov", "petrov"] }),
         routing_version: 3,
+        orders: Orders::default(),
         entries: Vec::new(),
         first_seen: at(0),
         decided_at: at(1),
@@ -39,16 +41,16 @@ fn assign(to: UserId) -> Verdict {
 }
 
 fn hold(until: Timestamp) -> Verdict {
-    Verdict::Hold { look_again_at: until }
+    Verdict::Hold { look_again_at: until, until: None }
 }
 
 fn entry(user: UserId, delta: i64) -> LedgerEntry {
-    LedgerEntry { ledger: "main".to_owned(), user, delta }
+    LedgerEntry { ledger: "main".to_owned(), user, delta, kind: EntryKind::Turn }
 }
 
 /// Decides anew; the decision must not be there.
 async fn decide(store: &Postgres, key: &AssignmentKey, new: NewDecision) -> SavedDecision {
-    match store.decide(key, Box::new(|_| new)).await.unwrap() {
+    match store.decide(key, &Counting::default(), Box::new(|_| new)).await.unwrap() {
         Decided::Now(saved) => saved,
         Decided::Before(before) => panic!("{key} had been decided: {before:?}"),
     }
@@ -66,7 +68,10 @@ async fn a_lead_is_decided_once_and_kept_as_it_was_decided() {
     let balances = store.balances(&portal("acme")).await.unwrap();
     assert_eq!(balances, Balances::from([("main".into(), [(user(11), TURN), (user(12), -TURN)].into())]));
 
-    let again = store.decide(&key(42), Box::new(|_| unreachable!("it is decided"))).await.unwrap();
+    let again = store
+        .decide(&key(42), &Counting::default(), Box::new(|_| unreachable!("it is decided")))
+        .await
+        .unwrap();
     assert_eq!(again, Decided::Before(saved.clone()));
     assert_eq!(store.balances(&portal("acme")).await.unwrap(), balances);
 
@@ -83,15 +88,18 @@ async fn forty_decisions_at_once_give_four_people_ten_turns_each() {
     for number in 1..=40 {
         let store = Arc::clone(&store);
         decisions.spawn(async move {
-            let give_to_the_largest_credit = move |balances: &Balances| {
-                let credits = balances.get("main").cloned().unwrap_or_default();
+            let give_to_the_largest_credit = move |standing: &Standing| {
+                let credits = standing.balances.get("main").cloned().unwrap_or_default();
                 let credit = |user: &UserId| credits.get(user).copied().unwrap_or_default();
                 let chosen = people.into_iter().max_by_key(|user| (credit(user), *user)).unwrap();
                 let mut entries = people.map(|user| entry(user, TURN / 4)).to_vec();
                 entries.push(entry(chosen, -TURN));
                 NewDecision { entries, ..decision(assign(chosen)) }
             };
-            store.decide(&key(number), Box::new(give_to_the_largest_credit)).await.unwrap()
+            store
+                .decide(&key(number), &Counting::default(), Box::new(give_to_the_largest_credit))
+                .await
+                .unwrap()
         });
     }
     let mut turns = BTreeMap::<UserId, u32>::new();
@@ -116,9 +124,10 @@ async fn of_two_decisions_of_one_lead_at_once_one_is_made() {
         ..decision(assign(user(to)))
     };
     let key = key(42);
+    let counting = Counting::default();
     let (one, other) = tokio::join!(
-        store.decide(&key, Box::new(|_| charged(12))),
-        store.decide(&key, Box::new(|_| charged(13))),
+        store.decide(&key, &counting, Box::new(|_| charged(12))),
+        store.decide(&key, &counting, Box::new(|_| charged(13))),
     );
     let (one, other) = (one.unwrap(), other.unwrap());
     let ((Decided::Now(made), Decided::Before(found)) | (Decided::Before(found), Decided::Now(made))) =
@@ -194,12 +203,12 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
     let store = store().await;
     let acme = portal("acme");
     let seen = |seconds, verdict| NewDecision { first_seen: at(seconds), ..decision(verdict) };
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, None));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, None));
     decide(&store, &key(1), seen(1, Verdict::Skip)).await;
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, None));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, None));
     decide(&store, &key(2), seen(20, hold(at(100)))).await;
     decide(&store, &key(3), seen(10, assign(user(12)))).await;
-    assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (1, Some(at(10))));
 
     let done = |finished| Done {
         key: key(3),
@@ -210,9 +219,9 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
         finished,
     };
     store.done(&[done(None)], at(30)).await.unwrap();
-    assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(10))));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (1, Some(at(10))));
     store.done(&[done(Some("assigned"))], at(40)).await.unwrap();
-    assert_eq!(store.waiting(&acme).await.unwrap(), (1, Some(at(20))));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (1, Some(at(20))));
 }
 
 #[tokio::test]
@@ -222,12 +231,12 @@ async fn a_lead_that_cannot_be_decided_waits_until_it_is_or_is_buried() {
     store.note_undecided(&key(1), at(5)).await.unwrap();
     store.note_undecided(&key(1), at(6)).await.unwrap();
     store.note_undecided(&key(2), at(7)).await.unwrap();
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(5))), "the first sight counts");
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, Some(at(5))), "the first sight counts");
 
     decide(&store, &key(1), decision(Verdict::Skip)).await;
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(7))));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, Some(at(7))));
     store.note_undecided(&key(1), at(5)).await.unwrap();
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(7))), "it is decided");
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, Some(at(7))), "it is decided");
 
     let buried = |kind: &str, number| DeadLetter {
         message_id: String::new(),
@@ -246,7 +255,105 @@ async fn a_lead_that_cannot_be_decided_waits_until_it_is_or_is_buried() {
     decide(&store, &key(3), NewDecision { first_seen: at(8), ..decision(assign(user(12))) }).await;
     store.bury(&buried("lead-event", 2)).await.unwrap();
     store.bury(&buried("lead-event", 3)).await.unwrap();
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, Some(at(8))), "its command is still under way");
+    assert_eq!(
+        store.waiting(&acme, at(1000)).await.unwrap(),
+        (0, Some(at(8))),
+        "its command is still under way"
+    );
     store.bury(&buried("assignment-command", 3)).await.unwrap();
-    assert_eq!(store.waiting(&acme).await.unwrap(), (0, None));
+    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, None));
+}
+
+#[tokio::test]
+async fn a_lead_held_until_the_office_opens_waits_from_then_on() {
+    let store = store().await;
+    let acme = portal("acme");
+    let held = Verdict::Hold { look_again_at: at(600), until: Some(at(3600)) };
+    let saved = decide(&store, &key(1), decision(held)).await;
+    assert_eq!(store.decision(&key(1)).await.unwrap(), Some(saved));
+    assert_eq!(store.waiting(&acme, at(3599)).await.unwrap(), (1, None));
+    assert_eq!(store.waiting(&acme, at(3700)).await.unwrap(), (1, Some(at(3600))));
+    // Found that nobody is known to come: it has waited from the beginning.
+    decide(&store, &key(1), decision(hold(at(60)))).await;
+    assert_eq!(store.waiting(&acme, at(10)).await.unwrap(), (1, Some(at(0))));
+    decide(&store, &key(1), decision(assign(user(12)))).await;
+    assert_eq!(store.waiting(&acme, at(10)).await.unwrap(), (0, Some(at(0))));
+}
+
+#[tokio::test]
+async fn held_leads_can_be_looked_at_at_once() {
+    let store = store().await;
+    for (number, verdict) in [(1, hold(at(600))), (2, hold(at(10))), (3, assign(user(12)))] {
+        decide(&store, &key(number), decision(verdict)).await;
+    }
+    store.look_at_holds(&portal("beta"), at(20)).await.unwrap();
+    let due = async |now| store.due_holds(&portal("acme"), now, at(900), 10).await.unwrap().len();
+    assert_eq!(due(at(20)).await, 1);
+    store.look_at_holds(&portal("acme"), at(20)).await.unwrap();
+    assert_eq!(due(at(20)).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
+    let store = Arc::new(store().await);
+    let counting = Counting { hour_from: at(-3600), day_from: [(user(11), at(-7200))].into() };
+    // Before the hour, before the day, and of somebody who is not counted.
+    for (number, to, decided_at) in [(101, 11, at(-4000)), (102, 11, at(-7300)), (103, 12, at(0))] {
+        let old = NewDecision { decided_at, ..decision(assign(user(to))) };
+        decide(&store, &key(number), old).await;
+    }
+    let mut decisions = JoinSet::new();
+    for number in 1..=20 {
+        let (store, counting) = (Arc::clone(&store), counting.clone());
+        decisions.spawn(async move {
+            let at_most_five = |standing: &Standing| {
+                let given = standing.given.get(&user(11)).copied().unwrap_or_default();
+                assert_eq!((given.day, standing.given.len()), (given.hour + 1, 1));
+                decision(if given.hour < 5 { assign(user(11)) } else { hold(at(60)) })
+            };
+            store.decide(&key(number), &counting, Box::new(at_most_five)).await.unwrap();
+        });
+    }
+    decisions.join_all().await;
+    let count = |standing: &Standing| {
+        assert_eq!(standing.given, [(user(11), Given { hour: 5, day: 6 })].into());
+        decision(Verdict::Skip)
+    };
+    store.decide(&key(50), &counting, Box::new(count)).await.unwrap();
+}
+
+#[tokio::test]
+async fn orders_are_kept_with_the_decision() {
+    let store = store().await;
+    let orders = Orders {
+        set: [("STATUS_ID".to_owned(), json!("IN_PROCESS"))].into(),
+        deal: Some(Deal { category: 5, stage: None }),
+    };
+    let saved = decide(&store, &key(1), NewDecision { orders, ..decision(assign(user(12))) }).await;
+    assert_eq!(saved.orders.deal, Some(Deal { category: 5, stage: None }));
+    assert_eq!(store.decision(&key(1)).await.unwrap(), Some(saved));
+}
+
+#[tokio::test]
+async fn corrections_and_refunds_keep_the_sum_at_zero() {
+    let store = store().await;
+    let acme = portal("acme");
+    let manual = Manual { author: "olga".to_owned(), reason: "he was ill".to_owned(), at: at(9) };
+    let correction = |user, delta| LedgerEntry { kind: EntryKind::Correction, ..entry(user, delta) };
+    store.correct(&acme, &[correction(user(11), 2), correction(user(12), -2)], &manual).await.unwrap();
+    let error = store.correct(&acme, &[correction(user(11), 2)], &manual).await.unwrap_err();
+    assert_eq!(error.operation, "correcting credits");
+
+    let duty = LedgerEntry { kind: EntryKind::Duty, ..entry(user(11), 1) };
+    let left = LedgerEntry { kind: EntryKind::Left, ..entry(user(13), 1) };
+    let entries = vec![entry(user(12), -3), entry(user(11), 2), duty, left, entry(user(14), -1)];
+    decide(&store, &key(1), NewDecision { entries, ..decision(assign(user(12))) }).await;
+    let balances = async || store.balances(&acme).await.unwrap().remove("main").unwrap();
+    assert_eq!(balances().await, [(user(11), 5), (user(12), -5), (user(13), 1), (user(14), -1)].into());
+
+    assert!(!store.refund(&key(2), &manual).await.unwrap(), "there is no such decision");
+    assert!(store.refund(&key(1), &manual).await.unwrap());
+    assert!(!store.refund(&key(1), &manual).await.unwrap(), "it was given back before");
+    // Who left the queue stays at zero: that had nothing to do with the lead.
+    assert_eq!(balances().await, [(user(11), 2), (user(12), -2), (user(13), 1), (user(14), 0)].into());
 }

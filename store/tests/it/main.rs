@@ -7,6 +7,7 @@ mod budget;
 mod decisions;
 mod others;
 mod schema;
+mod versions;
 
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Epoch};
