@@ -1,19 +1,21 @@
 //! Tables of leads and the decisions expected for them: `tests/cases/*.yaml`.
 //!
-//! Each file has one routing and a list of cases. A case is a lead as the portal answers it, who is absent, the
+//! Each file has one routing and a list of cases. A case is a lead as the portal answers it, a time, who is there, the
 //! credits in turns, and what is expected: the explanation's summary, and where it matters its candidates, the rules that
-//! did not match and the ledger entries. Leads of a case with `takers` come one after the other.
+//! did not match, the ledger entries, the orders, until when it waits, and the text for people. Leads of a case with
+//! `takers` come one after the other.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use distribution::{
-    Credit, Decision, EntryKind, Explanation, Language, Ledger, LedgerEntry, Presence, Roster, Routing,
-    decide,
+    Absence, Credit, Decision, EntryKind, Explanation, Language, Ledger, LedgerEntry, Presence, Roster,
+    Routing, WorkingDay, decide,
 };
+use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::world::{self, NOW};
 
@@ -30,8 +32,14 @@ struct Case {
     name: String,
     /// Without `ID`, which no rule asks for, it is lead 1.
     lead: Map<String, Value>,
+    /// When it is decided.
+    #[serde(default)]
+    at: Option<Timestamp>,
+    /// Who is not active.
     #[serde(default)]
     absent: Vec<String>,
+    #[serde(default)]
+    roster: BTreeMap<String, Known>,
     /// By ledger and person, in turns.
     #[serde(default)]
     credits: BTreeMap<String, BTreeMap<String, f64>>,
@@ -46,9 +54,53 @@ struct Case {
     /// `cold_calls sidorov -0.50`, in order.
     #[serde(default)]
     entries: Option<Vec<String>>,
+    /// When somebody may take it, or `unknown`.
+    #[serde(default)]
+    until: Option<String>,
+    /// The orders in JSON.
+    #[serde(default)]
+    orders: Option<Value>,
+    #[serde(default)]
+    english: Option<String>,
+    #[serde(default)]
+    russian: Option<String>,
     /// Who gets this lead when it comes again and again and the ledger is kept.
     #[serde(default)]
     takers: Option<Vec<String>>,
+}
+
+/// What is known of somebody; the rest is as for who is there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Known {
+    active: bool,
+    working_day: WorkingDay,
+    absent: Vec<Absence>,
+    paused_until: Option<Timestamp>,
+    open: u32,
+    hour: u32,
+    day: u32,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let Presence { active, working_day, absent, paused_until, open, hour, day } = Presence::default();
+        Self { active, working_day, absent, paused_until, open, hour, day }
+    }
+}
+
+impl Known {
+    fn presence(&self) -> Presence {
+        Presence {
+            active: self.active,
+            working_day: self.working_day,
+            absent: self.absent.clone(),
+            paused_until: self.paused_until,
+            open: self.open,
+            hour: self.hour,
+            day: self.day,
+        }
+    }
 }
 
 #[test]
@@ -70,7 +122,7 @@ fn every_case_is_decided_as_expected() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(count >= 25, "only {count} cases were found");
+    assert!(count >= 125, "only {count} cases were found");
 }
 
 /// What is not as expected.
@@ -79,11 +131,15 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
     let mut fields = case.lead.clone();
     fields.entry("ID").or_insert("1".into());
     let lead = world::lead(&Value::Object(fields));
-    let roster: Roster = case
+    let now = case.at.unwrap_or(NOW);
+    let mut roster: Roster = case
         .absent
         .iter()
         .map(|name| (user(name), Presence { active: false, ..Presence::default() }))
         .collect();
+    for (name, known) in &case.roster {
+        roster.set(user(name), known.presence());
+    }
     let credit = |ledger: &str, (name, amount): (&String, &f64)| LedgerEntry {
         ledger: ledger.into(),
         user: user(name),
@@ -96,7 +152,7 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
         .flat_map(|(name, credits)| credits.iter().map(|entry| credit(name, entry)))
         .collect();
 
-    let decision = decide(&lead, &roster, routing, &ledger, NOW);
+    let decision = decide(&lead, &roster, routing, &ledger, now);
     let why = decision.explanation();
     let mut differences = Vec::new();
     let mut expect = |what: &str, expected: Option<Vec<String>>, found: Vec<String>| {
@@ -110,10 +166,23 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
         why.not_matched.iter().map(|rule| format!("{}: {}", rule.rule, rule.condition)).collect();
     expect("not_matched", case.not_matched.clone(), not_matched);
     expect("entries", case.entries.clone(), entries(routing, &decision));
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<String>>();
+    expect("english", case.english.as_deref().map(lines), lines(&why.text(Language::English)));
+    expect("russian", case.russian.as_deref().map(lines), lines(&why.text(Language::Russian)));
+    let (until, orders) = match &decision {
+        Decision::Hold(hold) => (hold.until, None),
+        Decision::Assign(assignment) => (None, Some(json!(assignment.orders))),
+        Decision::Skip(_) => (None, None),
+    };
+    let shown =
+        |until: Option<Timestamp>| vec![until.map_or("unknown".to_owned(), |until| until.to_string())];
+    expect("until", case.until.as_deref().map(|until| shown(until.parse().ok())), shown(until));
+    let orders = orders.unwrap_or_default().to_string();
+    expect("orders", case.orders.as_ref().map(|orders| vec![orders.to_string()]), vec![orders]);
     if let Some(takers) = &case.takers {
         let mut found = Vec::new();
         for _ in takers {
-            let Decision::Assign(assignment) = decide(&lead, &roster, routing, &ledger, NOW) else {
+            let Decision::Assign(assignment) = decide(&lead, &roster, routing, &ledger, now) else {
                 break;
             };
             found.push(assignment.person.to_string());
@@ -136,7 +205,19 @@ fn entries(routing: &Routing, decision: &Decision) -> Vec<String> {
         Decision::Assign(assignment) => assignment.entries.as_slice(),
         Decision::Hold(_) | Decision::Skip(_) => &[],
     };
-    assert_eq!(entries.iter().map(|entry| entry.delta.units()).sum::<i64>(), Credit::ZERO.units());
+    let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
+    for entry in entries {
+        *sums.entry(&entry.ledger).or_default() += entry.delta.units();
+    }
+    assert!(sums.values().all(|sum| *sum == Credit::ZERO.units()), "{sums:?}");
     let name = |entry: &LedgerEntry| &routing.people().find(|person| person.user == entry.user).unwrap().name;
-    entries.iter().map(|entry| format!("{} {} {}", entry.ledger, name(entry), entry.delta)).collect()
+    let kind = |entry: &LedgerEntry| match entry.kind {
+        EntryKind::Turn => String::new(),
+        EntryKind::Duty | EntryKind::Left | EntryKind::Correction | EntryKind::Refund => {
+            format!(" ({})", json!(entry.kind).as_str().unwrap())
+        }
+    };
+    let text =
+        |entry: &LedgerEntry| format!("{} {} {}{}", entry.ledger, name(entry), entry.delta, kind(entry));
+    entries.iter().map(text).collect()
 }

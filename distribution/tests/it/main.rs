@@ -8,6 +8,10 @@ mod errors;
 #[cfg(test)]
 mod explanation;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
+mod office;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod world;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use distribution::{Decision, Lead, Ledger, Roster, Routing, UserId, decide};
+use distribution::{Decision, Explanation, Language, Lead, Ledger, Roster, Routing, UserId, decide};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
+use crate::office;
 use crate::world::{self, NOW, give_next, one_queue, roster_without, sum, user};
 
 /// Gives `leads` leads with everybody present and counts who got how many.
@@ -143,6 +144,82 @@ proptest! {
         }
     }
 
+    /// Every key of an office at once: what is decided is what a naive second opinion allows, and every ledger sums to
+    /// zero after every lead.
+    #[test]
+    fn whatever_the_office_nobody_gets_what_he_may_not((office, leads) in (office::office(), office::leads())) {
+        let routing = office.routing();
+        let (mut ledger, mut booked, mut now) = (Ledger::default(), Vec::new(), NOW);
+        for (source, away, later) in leads {
+            now += later;
+            let number = source % office.queues.len();
+            let queue = &office.queues[number];
+            let lead = world::lead(&json!({ "ID": "1", "SOURCE_ID": format!("q{}", number + 1) }));
+            let roster = office.roster(away);
+            let decision = decide(&lead, &roster, &routing, &ledger, now);
+            prop_assert_eq!(&decision, &decide(&lead, &roster.clone(), &routing.clone(), &ledger.clone(), now));
+            let may = |people: &[usize]| people.iter().any(|person| office.may_take(*person, queue, away, now));
+            let why = decision.explanation();
+            for candidate in &why.candidates {
+                let naive = office.may_take(office::number(candidate.user), queue, away, now);
+                prop_assert_eq!(candidate.eligible, naive, "{:?}", candidate);
+            }
+            let json = serde_json::to_string(why).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Explanation>(&json).unwrap(), why);
+            let english = why.text(Language::English);
+            prop_assert!(!why.text(Language::Russian).is_empty());
+            match decision {
+                Decision::Assign(assignment) => {
+                    prop_assert!(office.may_take(office::number(assignment.user), queue, away, now));
+                    let starts = english.starts_with(&format!("The lead goes to {}.
+", assignment.person));
+                    prop_assert!(starts, "{}", english);
+                    let taken = assignment.explanation.taken().unwrap();
+                    let best = assignment.explanation.candidates.iter().filter(|other| {
+                        other.eligible && other.role == taken.role && queue.strategy == "rotation"
+                    });
+                    let largest = best.filter_map(|other| other.credit).map(|credit| credit.compared).max();
+                    prop_assert!(largest.is_none() || taken.credit.map(|credit| credit.compared) == largest);
+                    booked.extend(assignment.entries.iter().cloned());
+                    ledger.extend(assignment.entries);
+                }
+                Decision::Hold(hold) => {
+                    prop_assert!(!may(&queue.members) && !may(&queue.on_duty));
+                    prop_assert!(hold.until.is_none_or(|until| until > now), "{:?} {:?}", now, hold.until);
+                }
+                Decision::Skip(_) => prop_assert!(false, "nothing says that the lead is final"),
+            }
+            prop_assert!(office::sums(&booked).values().all(|sum| *sum == 0), "{:?}", booked);
+        }
+    }
+
+    /// People, queues and rules that have nothing to do with a lead change nothing about it.
+    #[test]
+    fn what_has_nothing_to_do_with_a_lead_changes_nothing((office, leads) in (office::office(), office::leads())) {
+        let alone = office.routing();
+        let with_others = office.yaml()
+            .replace("people:\n", "people:\n  s1: { user: 901, skills: [other] }\n")
+            .replace("queues:\n", "queues:\n  s1: { members: [s1], strategy: in_order }\n")
+            .replace("rules:\n", "rules:\n  - { name: strange, when: { source: nothing }, queue: s1 }\n");
+        let among = world::routing(&with_others);
+        let (mut ledger, mut now) = (Ledger::default(), NOW);
+        for (source, away, later) in leads {
+            now += later;
+            let number = source % office.queues.len() + 1;
+            let lead = world::lead(&json!({ "ID": "1", "SOURCE_ID": format!("q{number}") }));
+            let roster = office.roster(away);
+            let (one, other) = (
+                decide(&lead, &roster, &alone, &ledger, now), decide(&lead, &roster, &among, &ledger, now),
+            );
+            prop_assert_eq!(&one.explanation().outcome, &other.explanation().outcome);
+            prop_assert_eq!(&one.explanation().candidates, &other.explanation().candidates);
+            if let (Decision::Assign(one), Decision::Assign(other)) = (one, other) {
+                prop_assert_eq!(&one.entries, &other.entries);
+                ledger.extend(one.entries);
+            }
+        }
+    }
+
     #[test]
     fn people_outside_the_queue_change_nothing(
         order in Just(vec!["  a: { user: 1 }\n", "  b: { user: 2 }\n", "  x: { user: 8 }\n", "  y: { user: 9 }\n"]).prop_shuffle(),
@@ -209,4 +286,39 @@ fn check_text(text: &str) {
             assert!(errors.to_string().starts_with("routing.yaml:"));
         }
     }
+}
+
+/// The bound for long times and changing people: over 10,000 leads with random weights, absences and restricted leads,
+/// nobody is further from his share than one lead for each other person. His share is the sum over all leads he could
+/// have taken of his part of the weights present.
+#[test]
+fn shares_over_ten_thousand_leads_stay_within_the_number_of_people() {
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config::with_cases(16));
+    let input = (vec(1..=1000_u32, 2..10), any::<u64>());
+    let run = |(weights, seed): (Vec<u32>, u64)| {
+        let routing = one_queue(&weights);
+        let (mut ledger, mut random) = (Ledger::default(), seed | 1);
+        let mut off = vec![0.0_f64; weights.len()];
+        for _ in 0..10_000 {
+            // Xorshift: only to vary who is there.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let away: Vec<usize> = (0..weights.len()).filter(|id| random >> (id * 3) & 7 == 0).collect();
+            let present = |id: &usize| !away.contains(id);
+            let total: f64 = (0..weights.len()).filter(present).map(|id| f64::from(weights[id])).sum();
+            let users = away.iter().map(|id| *id as u64 + 1);
+            let decision = decide(&world::any_lead(), &roster_without(users), &routing, &ledger, NOW);
+            let Decision::Assign(assignment) = decision else { continue };
+            for id in (0..weights.len()).filter(present) {
+                off[id] -= f64::from(weights[id]) / total;
+            }
+            off[office::number(assignment.user) - 1] += 1.0;
+            ledger.extend(assignment.entries);
+            let furthest = off.iter().map(|off| off.abs()).fold(0.0, f64::max);
+            prop_assert!(furthest < weights.len() as f64, "{furthest} leads off with {weights:?}");
+        }
+        Ok(())
+    };
+    runner.run(&input, run).unwrap();
 }
