@@ -115,6 +115,10 @@ codes! {
     UserIdEmpty = "USER_ID_EMPTY",
     /// A notice without a text.
     MessageEmpty = "MESSAGE_EMPTY",
+    /// A field cannot hold this: a stage of another funnel, a funnel that does not exist.
+    FieldValueNotValid = "CRM_FIELD_ERROR_VALUE_NOT_VALID",
+    /// A filter, an order or another argument is wrong.
+    ArgumentValue = "INVALID_ARG_VALUE",
 }
 
 impl PortalCode {
@@ -174,7 +178,9 @@ impl PortalCode {
             | Self::MissingArgument
             | Self::ManifestIsNotAvailable
             | Self::UserIdEmpty
-            | Self::MessageEmpty => FailureClass::Permanent,
+            | Self::MessageEmpty
+            | Self::FieldValueNotValid
+            | Self::ArgumentValue => FailureClass::Permanent,
             // Words without a code are a refusal of these parameters, unless the status says more.
             Self::Empty => match status {
                 Some(429) => FailureClass::Throttled,
@@ -229,7 +235,9 @@ impl PortalCode {
             | Self::ManifestIsNotAvailable
             | Self::AllowedOnlyIntranetUser
             | Self::UserIdEmpty
-            | Self::MessageEmpty => false,
+            | Self::MessageEmpty
+            | Self::FieldValueNotValid
+            | Self::ArgumentValue => false,
         }
     }
 }
@@ -286,6 +294,8 @@ mod tests {
             (C::AllowedOnlyIntranetUser, &[Some(403)], Blocked, false),
             (C::UserIdEmpty, &[Some(400), None], Permanent, false),
             (C::MessageEmpty, &[Some(400), None], Permanent, false),
+            (C::FieldValueNotValid, &[Some(400), None], Permanent, false),
+            (C::ArgumentValue, &[Some(400), None], Permanent, false),
             (C::Empty, &[Some(400), None], Permanent, false),
             (C::Empty, &[Some(401), Some(403)], Blocked, false),
             (C::Empty, &[Some(500)], Transient, true),

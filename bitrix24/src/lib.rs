@@ -12,6 +12,7 @@ pub mod client;
 pub mod code;
 pub mod command;
 pub mod connect;
+pub mod deal;
 pub mod envelope;
 pub mod error;
 pub mod lead;

@@ -13,8 +13,10 @@ use crate::error::PortalError;
 use crate::operating::OperatingTimes;
 
 /// The methods with a label of their own; any other is `other`.
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 10] = [
     "batch",
+    "crm.item.add",
+    "crm.item.list",
     "crm.lead.get",
     "crm.lead.list",
     "crm.lead.update",

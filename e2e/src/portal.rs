@@ -151,6 +151,14 @@ impl PortalControl {
         self.get("leads").await
     }
 
+    /// All deals, by the names of `crm.item.get`.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn deals(&self) -> anyhow::Result<Vec<Value>> {
+        self.get("deals").await
+    }
+
     /// All notices.
     ///
     /// # Errors

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bitrix24::deal::NewDeal;
 use bitrix24::pack::Packer;
-use bitrix24::{LeadReader, PortalError};
+use bitrix24::{LeadReader, Portal, PortalError, PortalLead};
 use common::broker::worker::{Handler, Outcome, Received};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError};
-use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, AssignmentKey};
+use common::ids::{LeadId, PortalName, UserId};
+use common::messages::{AssignmentCommand, AssignmentKey, Deal};
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Map;
 use store::{AssignmentState, Done, Store};
 use uuid::Uuid;
 
@@ -37,6 +39,7 @@ const PACK_MAY_RUN: SignedDuration = SignedDuration::from_secs(60);
 /// Handles the assignment commands of one portal.
 pub(crate) struct Assign {
     pub(crate) portal: PortalName,
+    pub(crate) client: Arc<Portal>,
     pub(crate) reader: LeadReader,
     pub(crate) writer: Packer<Write, WriteEnd>,
     pub(crate) store: Arc<dyn Store>,
@@ -54,20 +57,34 @@ enum AssignError {
     SetOwner(#[source] PortalError),
     #[error("the owner is set; sending the notice")]
     Notify(#[source] PortalError),
+    #[error("the owner is set and told; creating the deal in funnel {category}, stage {stage}")]
+    Deal {
+        category: u32,
+        stage: String,
+        #[source]
+        error: PortalError,
+    },
+}
+
+impl AssignError {
+    fn of_deal(deal: &Deal, error: PortalError) -> Self {
+        let stage = deal.stage.clone().unwrap_or_else(|| "the first".to_owned());
+        Self::Deal { category: deal.category, stage, error }
+    }
 }
 
 impl Failure for AssignError {
     fn class(&self) -> FailureClass {
         match self {
             Self::SentElsewhere(..) => FailureClass::Throttled,
-            Self::SetOwner(error) | Self::Notify(error) => error.class(),
+            Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.class(),
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::SentElsewhere(_, wait) => Some(*wait),
-            Self::SetOwner(error) | Self::Notify(error) => error.retry_after(),
+            Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.retry_after(),
         }
     }
 }
@@ -86,8 +103,8 @@ impl Handler for Assign {
         loop {
             match self.store.assignment(&key).await? {
                 AssignmentState::Finished(_) => return Ok(Outcome::Before("done_before")),
-                AssignmentState::Open { owner_set, notified } => {
-                    let before = Before { owner_set, notified };
+                AssignmentState::Open { owner_set, notified, deal_sent_at } => {
+                    let before = Before { owner_set, notified, deal_sent_at };
                     return self.work(&key, command, before, received.attempt.first_seen).await;
                 }
                 AssignmentState::Sent { pack, sent_at } => {
@@ -103,6 +120,8 @@ impl Handler for Assign {
 struct Before {
     owner_set: bool,
     notified: bool,
+    /// Not for sure: when the deal was about to be created.
+    deal_sent_at: Option<Timestamp>,
 }
 
 impl Assign {
@@ -127,9 +146,16 @@ impl Assign {
         };
         let told = before.notified;
         let notice = if told { None } else { self.wording.notice(key, command.to, &lead) };
-        let write = Write { key: key.clone(), to: command.to, set_owner, notice, told };
+        // They went out with the owner, in the same command.
+        let fields =
+            if before.owner_set { Map::new() } else { command.orders.set.clone().into_iter().collect() };
+        let more_to_do = command.orders.deal.is_some();
+        let write = Write { key: key.clone(), to: command.to, set_owner, fields, notice, told, more_to_do };
         match self.writer.submit(write).await? {
             WriteEnd::Finished(outcome) => {
+                if let Some(deal) = &command.orders.deal {
+                    self.create_deal(key, command.to, deal, &lead, before.deal_sent_at, outcome).await?;
+                }
                 self.metrics.assigned(&self.portal, outcome, self.clock.now().duration_since(first_seen));
                 Ok(Outcome::Done(outcome))
             }
@@ -141,6 +167,53 @@ impl Assign {
             WriteEnd::NoticeRefused(error) => Err(AssignError::Notify(error).into()),
             WriteEnd::Elsewhere => Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into()),
             WriteEnd::Store(error) => Err(error.into()),
+        }
+    }
+
+    /// The last step: by now the owner is set and told. Where an earlier try may have created the deal, it is looked up
+    /// first, and not before that try has surely ended.
+    async fn create_deal(
+        &self,
+        key: &AssignmentKey,
+        owner: UserId,
+        deal: &Deal,
+        lead: &PortalLead,
+        sent_at: Option<Timestamp>,
+        outcome: &'static str,
+    ) -> Result<(), HandlerError> {
+        let origin = key.to_string();
+        if let Some(sent_at) = sent_at {
+            let left = PACK_MAY_RUN - self.clock.now().duration_since(sent_at);
+            if left.is_positive() {
+                let wait = Duration::try_from(left).unwrap_or_default();
+                return Err(AssignError::SentElsewhere(sent_at, wait).into());
+            }
+            let found =
+                self.client.find_deal(&origin).await.map_err(|error| AssignError::of_deal(deal, error))?;
+            if let Some(id) = found {
+                return Ok(self.store.deal_created(key, id, outcome, self.clock.now()).await?);
+            }
+            self.store.deal_not_created(key).await?;
+        }
+        if !self.store.about_to_create_deal(key, self.clock.now()).await? {
+            return Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into());
+        }
+        let new = NewDeal {
+            origin,
+            lead: key.lead,
+            owner,
+            category: deal.category,
+            stage: deal.stage.clone(),
+            fields: NewDeal::fields_of(lead),
+        };
+        match self.client.add_deal(&new).await {
+            Ok(id) => Ok(self.store.deal_created(key, id, outcome, self.clock.now()).await?),
+            Err(error) => {
+                if !error.is_ambiguous() {
+                    self.store.deal_not_created(key).await?;
+                }
+                Err(AssignError::of_deal(deal, error).into())
+            }
         }
     }
 
@@ -192,10 +265,10 @@ impl Assign {
             owner_set: found != Found::Nothing,
             notified: found == Found::Both,
             notification: None,
-            finished: (found == Found::Both).then_some(ASSIGNED),
+            finished: (found == Found::Both && command.orders.deal.is_none()).then_some(ASSIGNED),
         };
         let ours = self.store.recovered(pack, &done, now).await?;
-        if ours && found == Found::Both {
+        if ours && done.finished.is_some() {
             self.metrics.ended(&self.portal, ASSIGNED);
         }
         tracing::warn!(

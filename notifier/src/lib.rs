@@ -69,6 +69,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         };
         let handler = Assign {
             portal: portal.name.clone(),
+            client: Arc::clone(&client),
             reader: LeadReader::new(client),
             writer: Packer::new(writer, limits),
             store: Arc::clone(&store),

@@ -13,7 +13,7 @@ use common::clock::Clock;
 use common::failure::chain;
 use common::ids::UserId;
 use common::messages::AssignmentKey;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use store::{Done, PackItem, Store, StoreError};
 use uuid::Uuid;
 
@@ -26,10 +26,21 @@ pub(crate) struct Write {
     pub(crate) to: UserId,
     /// False where the owner is right already.
     pub(crate) set_owner: bool,
+    /// Further fields of the lead to be written with it.
+    pub(crate) fields: Map<String, Value>,
     /// None where people are not told by us, or were told before.
     pub(crate) notice: Option<Notice>,
     /// Whether they were told before.
     pub(crate) told: bool,
+    /// Whether something is left to do afterwards, so that the assignment is not finished by this.
+    pub(crate) more_to_do: bool,
+}
+
+impl Write {
+    /// Whether the lead itself is written.
+    fn updates(&self) -> bool {
+        self.set_owner || !self.fields.is_empty()
+    }
 }
 
 /// How that ended.
@@ -105,7 +116,7 @@ impl Writer {
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
             let mut next = || outcomes.next().unwrap_or(Err(PortalError::Interrupted));
-            let owner = write.set_owner.then(&mut next).map(written);
+            let owner = write.updates().then(&mut next).map(written);
             let notice = write.notice.as_ref().map(|_| next());
             let notice = notice.map(|notice| notice.map(|result| NoticeResult::of(&result, now)));
             results.push(judge(write, owner, notice));
@@ -157,7 +168,7 @@ impl Writer {
 }
 
 fn commands_of(write: &Write) -> impl Iterator<Item = Command> {
-    let owner = write.set_owner.then(|| set_owner_command(write.key.lead, write.to, Map::new()));
+    let owner = write.updates().then(|| set_owner_command(write.key.lead, write.to, write.fields.clone()));
     owner.into_iter().chain(write.notice.as_ref().map(Notice::command))
 }
 
@@ -185,8 +196,10 @@ fn judge(
         Some(Ok(NoticeResult::SwitchedOff | NoticeResult::NotCreated) | Err(_)) | None => None,
     };
     let known = Done { notified: matches!(notice, Some(Ok(_))), notification, ..open_again(write) };
-    let finished =
-        |outcome| Some(Done { owner_set: outcome != DELETED, finished: Some(outcome), ..known.clone() });
+    let finished = |outcome| {
+        let ends = outcome == DELETED || !write.more_to_do;
+        Some(Done { owner_set: outcome != DELETED, finished: ends.then_some(outcome), ..known.clone() })
+    };
     let assigned = |outcome| (finished(outcome), WriteEnd::Finished(outcome));
     match (owner, notice) {
         (Some(Err(error)), _) if error.is_ambiguous() => (None, WriteEnd::OwnerRefused(error)),
@@ -217,7 +230,7 @@ impl PackSender<Write, WriteEnd> for Writer {
         let to_send: Vec<&Write> = ours.iter().copied().flatten().collect();
         let ends = if to_send.is_empty() {
             Vec::new()
-        } else if to_send.iter().all(|write| !write.set_owner && write.notice.is_none()) {
+        } else if to_send.iter().all(|write| !write.updates() && write.notice.is_none()) {
             // Owners that are right already, and nobody to be told: no request is needed.
             self.conclude(pack, to_send.iter().map(|write| judge(write, None, None)).collect()).await
         } else {
@@ -242,7 +255,16 @@ mod tests {
     fn write(told: bool) -> Write {
         let lead = common::ids::LeadId::new(42).unwrap();
         let key = AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST };
-        Write { key, to: UserId::new(9).unwrap(), set_owner: true, notice: None, told }
+        let fields = Map::new();
+        Write {
+            key,
+            to: UserId::new(9).unwrap(),
+            set_owner: true,
+            fields,
+            notice: None,
+            told,
+            more_to_do: false,
+        }
     }
 
     fn refused() -> PortalError {

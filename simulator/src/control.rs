@@ -7,6 +7,7 @@
 //! | `PATCH /leads/{id}` | fields | a person changes the lead |
 //! | `DELETE /leads/{id}` | | a person deletes it |
 //! | `POST /events` | `{"leads":[1,2],"times":2,"shuffle":true}` | posts events again |
+//! | `GET /deals` | | all deals with their fields |
 //! | `GET /notifications` | | all notices |
 //! | `GET /stats` | | what was seen |
 //! | `POST /faults`, `DELETE /faults` | a fault | adds one, clears all |
@@ -36,6 +37,7 @@ pub fn router(portal: Arc<Portal>) -> Router {
         .route("/leads", get(all_leads).post(add_leads))
         .route("/leads/{id}", patch(change_lead).delete(delete_lead))
         .route("/events", post(post_events))
+        .route("/deals", get(all_deals))
         .route("/notifications", get(notifications))
         .route("/stats", get(stats))
         .route("/faults", post(add_fault).delete(clear_faults))
@@ -59,6 +61,10 @@ impl Default for NewLeads {
     fn default() -> Self {
         Self { count: 0, per_second: None, fields: Php::empty(), leads: Vec::new(), events: true }
     }
+}
+
+async fn all_deals(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<serde_json::Map<String, Value>>> {
+    Json(portal.state().deals.values().cloned().collect())
 }
 
 async fn add_leads(Extract(portal): Extract<Arc<Portal>>, Json(new): Json<NewLeads>) -> Json<Value> {

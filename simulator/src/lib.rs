@@ -8,6 +8,7 @@
 
 mod batch;
 mod control;
+mod deals;
 mod events;
 mod faults;
 mod leads;

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::leads;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
+use crate::{deals, leads};
 
 /// A method's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,8 +61,10 @@ impl ApiError {
 pub type Answer = Result<Reply, ApiError>;
 
 /// Every method there is, in lower case; the portal looks names up in that case.
-const METHODS: [&str; 13] = [
+const METHODS: [&str; 15] = [
     "batch",
+    "crm.item.add",
+    "crm.item.list",
     "crm.lead.add",
     "crm.lead.delete",
     "crm.lead.get",
@@ -100,6 +102,8 @@ pub fn run(state: &mut State, method: &str, params: &Php, now: Timestamp) -> Ans
         ));
     }
     let answer = match method {
+        "crm.item.add" => deals::add(state, params, now),
+        "crm.item.list" => deals::list(state, params),
         "crm.lead.get" => leads::get(state, params),
         "crm.lead.list" => Ok(leads::list(state, params)),
         "crm.lead.update" => leads::update(state, params, now),

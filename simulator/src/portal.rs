@@ -144,6 +144,10 @@ pub struct State {
     pub leads: BTreeMap<u64, Lead>,
     /// The id of the next lead.
     pub next_lead: u64,
+    /// Deals by id: the fields of `crm.item.get`.
+    pub deals: BTreeMap<u64, Map<String, Value>>,
+    /// The id of the next deal.
+    pub next_deal: u64,
     /// Employees by id: the fields of `user.get`.
     pub users: BTreeMap<u64, Map<String, Value>>,
     /// Notices.
@@ -166,6 +170,8 @@ pub struct State {
 pub struct Memory {
     leads: BTreeMap<u64, Lead>,
     next_lead: u64,
+    #[serde(default)]
+    deals: BTreeMap<u64, Map<String, Value>>,
     users: BTreeMap<u64, Map<String, Value>>,
     notifications: Vec<Notification>,
 }
@@ -190,6 +196,8 @@ impl Portal {
             settings,
             leads: BTreeMap::new(),
             next_lead: 1,
+            deals: BTreeMap::new(),
+            next_deal: 1,
             users: users.collect(),
             notifications: Vec::new(),
             operating: Operating::default(),
@@ -211,6 +219,7 @@ impl Portal {
         Memory {
             leads: state.leads.clone(),
             next_lead: state.next_lead,
+            deals: state.deals.clone(),
             users: state.users.clone(),
             notifications: state.notifications.clone(),
         }
@@ -221,6 +230,8 @@ impl Portal {
         let mut state = self.state();
         state.leads = memory.leads;
         state.next_lead = memory.next_lead;
+        state.next_deal = memory.deals.keys().max().map_or(1, |last| last + 1);
+        state.deals = memory.deals;
         state.users = memory.users;
         state.notifications = memory.notifications;
     }

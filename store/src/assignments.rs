@@ -17,6 +17,8 @@ pub enum AssignmentState {
         owner_set: bool,
         /// Whether the portal took the notice.
         notified: bool,
+        /// When the deal that is ordered with it was about to be created, if that is not known to have failed.
+        deal_sent_at: Option<Timestamp>,
     },
     /// It went into this pack and nobody has written down how that ended.
     Sent {
@@ -104,6 +106,31 @@ pub trait Assignments: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`], throttled.
     async fn recovered(&self, pack: Uuid, result: &Done, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Writes down that the deal of this assignment is about to be created; false when somebody else is at it, or
+    /// has been.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled; nothing may be sent then.
+    async fn about_to_create_deal(&self, key: &AssignmentKey, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Writes down that the deal was surely not created.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn deal_not_created(&self, key: &AssignmentKey) -> Result<(), StoreError>;
+
+    /// Writes down the deal, and with it that the assignment is finished, with this outcome.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn deal_created(
+        &self,
+        key: &AssignmentKey,
+        deal: u64,
+        outcome: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// All assignments of a portal with a pack, oldest lead first: `(key, outcome)`. For reports.
     ///

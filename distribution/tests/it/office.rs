@@ -107,13 +107,14 @@ pub fn office() -> impl Strategy<Value = Office> {
 impl Office {
     /// Its routing file; lead `q2` goes to queue `q2`.
     pub fn yaml(&self) -> String {
-        let mut schedules = String::new();
-        let mut people = String::new();
+        let mut schedules = Vec::new();
+        let mut people = Vec::new();
         for (number, someone) in (1..).zip(&self.people) {
             let mut keys = vec![format!("user: {number}"), format!("weight: {}", someone.weight)];
             if let Some((start, end)) = someone.hours {
-                schedules +=
-                    &format!("  h{number}: {{ days: mon-sun, hours: \"{start:02}:00-{end:02}:00\" }}\n");
+                schedules.push(format!(
+                    "  h{number}: {{ days: mon-sun, hours: \"{start:02}:00-{end:02}:00\" }}\n"
+                ));
                 keys.push(format!("schedule: h{number}"));
             }
             if someone.skilled {
@@ -122,12 +123,12 @@ impl Office {
             if let Some(limit) = someone.per_hour {
                 keys.push(format!("limits: {{ per_hour: {limit} }}"));
             }
-            people += &format!("  p{number}: {{ {} }}\n", keys.join(", "));
+            people.push(format!("  p{number}: {{ {} }}\n", keys.join(", ")));
         }
         let names = |people: &[usize]| {
             people.iter().map(|number| format!("p{number}")).collect::<Vec<_>>().join(", ")
         };
-        let (mut queues, mut cases) = (String::new(), String::new());
+        let (mut queues, mut cases) = (Vec::new(), Vec::new());
         let skills = if self.asks_skill { ", skills: [moscow]" } else { "" };
         for (number, queue) in (1..).zip(&self.queues) {
             let mut keys = vec![
@@ -149,9 +150,11 @@ impl Office {
             if let Some(limit) = queue.per_day {
                 keys.push(format!("limits: {{ per_day: {limit} }}"));
             }
-            queues += &format!("  q{number}: {{ {} }}\n", keys.join(", "));
-            cases += &format!("      q{number}: {{ queue: q{number}{skills} }}\n");
+            queues.push(format!("  q{number}: {{ {} }}\n", keys.join(", ")));
+            cases.push(format!("      q{number}: {{ queue: q{number}{skills} }}\n"));
         }
+        let [schedules, people, queues, cases] =
+            [schedules, people, queues, cases].map(|lines| lines.concat());
         format!(
             "version: 1\ntime_zone: UTC\nschedules:\n{schedules}people:\n{people}queues:\n{queues}rules:\n  - name: by source\n    by: source\n    cases:\n{cases}default: {{ assign: p1 }}\n"
         )

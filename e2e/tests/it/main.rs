@@ -8,6 +8,7 @@ mod common_parts;
 mod deployment;
 mod documents;
 mod observability;
+mod orders;
 mod pipeline;
 mod services;
 mod spool;

@@ -12,7 +12,7 @@ use super::{Postgres, bigint, user};
 use crate::assignments::key as key_of;
 use crate::{AssignmentState, Assignments, Done, PackItem, StoreError};
 
-type State = (Option<Uuid>, Option<SqlTimestamp>, bool, bool, Option<String>);
+type State = (Option<Uuid>, Option<SqlTimestamp>, bool, bool, Option<String>, Option<SqlTimestamp>);
 
 /// Writes down the end of one assignment; with `pack`, only if it is still in that pack.
 async fn write(
@@ -62,7 +62,8 @@ async fn write(
 impl Assignments for Postgres {
     async fn assignment(&self, key: &AssignmentKey) -> Result<AssignmentState, StoreError> {
         let row: Option<State> = sqlx::query_as(
-            "SELECT pack, sent_at, owner_set_at IS NOT NULL, notified_at IS NOT NULL, outcome FROM assignments
+            "SELECT pack, sent_at, owner_set_at IS NOT NULL, notified_at IS NOT NULL, outcome, deal_sent_at
+             FROM assignments
              WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
         )
         .bind(key.portal.as_str())
@@ -72,12 +73,15 @@ impl Assignments for Postgres {
         .await
         .map_err(StoreError::during("reading how far an assignment has come"))?;
         Ok(match row {
-            None => AssignmentState::Open { owner_set: false, notified: false },
-            Some((_, _, _, _, Some(outcome))) => AssignmentState::Finished(outcome),
-            Some((Some(pack), Some(sent_at), _, _, None)) => {
+            None => AssignmentState::Open { owner_set: false, notified: false, deal_sent_at: None },
+            Some((_, _, _, _, Some(outcome), _)) => AssignmentState::Finished(outcome),
+            Some((Some(pack), Some(sent_at), _, _, None, _)) => {
                 AssignmentState::Sent { pack, sent_at: sent_at.to_jiff() }
             }
-            Some((_, _, owner_set, notified, None)) => AssignmentState::Open { owner_set, notified },
+            Some((_, _, owner_set, notified, None, deal)) => {
+                let deal_sent_at = deal.map(SqlTimestamp::to_jiff);
+                AssignmentState::Open { owner_set, notified, deal_sent_at }
+            }
         })
     }
 
@@ -165,6 +169,61 @@ impl Assignments for Postgres {
         let failed = StoreError::during("noting how a lost pack ended");
         let mut connection = self.pool.acquire().await.map_err(&failed)?;
         write(&mut connection, result, Some(pack), at).await.map_err(&failed)
+    }
+
+    async fn about_to_create_deal(&self, key: &AssignmentKey, at: Timestamp) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE assignments SET deal_sent_at = $4
+             WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND deal_sent_at IS NULL AND finished_at IS NULL",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .bind(at.to_sqlx())
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("noting that a deal is about to be created"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn deal_not_created(&self, key: &AssignmentKey) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE assignments SET deal_sent_at = NULL
+             WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND deal_id IS NULL",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("noting that a deal was not created"))?;
+        Ok(())
+    }
+
+    async fn deal_created(
+        &self,
+        key: &AssignmentKey,
+        deal: u64,
+        outcome: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "WITH finished AS (
+                 UPDATE assignments SET deal_id = $4, outcome = $5, finished_at = $6
+                 WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND finished_at IS NULL
+             )
+             DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .bind(bigint(deal))
+        .bind(outcome)
+        .bind(at.to_sqlx())
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("noting the deal of a lead"))?;
+        Ok(())
     }
 
     async fn outcomes(

@@ -14,7 +14,7 @@ fn item(number: u64, position: u32) -> PackItem {
 }
 
 fn open(owner_set: bool) -> AssignmentState {
-    AssignmentState::Open { owner_set, notified: false }
+    AssignmentState::Open { owner_set, notified: false, deal_sent_at: None }
 }
 
 fn finished(outcome: &str) -> AssignmentState {
@@ -141,4 +141,32 @@ async fn a_pack_is_found_again_with_its_positions_and_what_it_was_to_do() {
     assert_eq!(store.pack(&portal("acme"), pack).await.unwrap(), items);
     store.forget_pack(pack).await.unwrap();
     assert!(store.pack(&portal("acme"), pack).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_deal_is_tried_by_one_and_finishes_its_assignment() {
+    let store = store().await;
+    let pack = Uuid::now_v7();
+    store.about_to_send(pack, &[item(1, 0)], at(1)).await.unwrap();
+    let done = Done {
+        key: key(1),
+        to: user(12),
+        owner_set: true,
+        notified: true,
+        notification: Some(5),
+        finished: None,
+    };
+    store.done(&[done], at(2)).await.unwrap();
+    let state = async || store.assignment(&key(1)).await.unwrap();
+    let open = |deal_sent_at| AssignmentState::Open { owner_set: true, notified: true, deal_sent_at };
+    assert_eq!(state().await, open(None));
+    assert!(store.about_to_create_deal(&key(1), at(3)).await.unwrap());
+    assert!(!store.about_to_create_deal(&key(1), at(4)).await.unwrap(), "somebody is at it");
+    assert_eq!(state().await, open(Some(at(3))));
+    store.deal_not_created(&key(1)).await.unwrap();
+    assert_eq!(state().await, open(None));
+    assert!(store.about_to_create_deal(&key(1), at(5)).await.unwrap());
+    store.deal_created(&key(1), 77, "assigned", at(6)).await.unwrap();
+    assert_eq!(state().await, AssignmentState::Finished("assigned".to_owned()));
+    assert!(!store.about_to_create_deal(&key(1), at(7)).await.unwrap());
 }
