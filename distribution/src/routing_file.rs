@@ -19,9 +19,11 @@ mod people;
 mod queues;
 mod rules;
 
+mod lints;
 mod nearest;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::fields;
 use crate::name::Name;
@@ -107,6 +109,9 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         return None;
     }
     queues::note_circles(&queues.list, &queues.places, problems);
+    if problems.any_error() {
+        return None;
+    }
     let routing = Routing {
         version: 0,
         parties: parties(&queues.list),
@@ -114,11 +119,13 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         zone: asks.times.zone,
         holidays: asks.times.holidays,
         hours: asks.times.hours,
-        people: people.into_list(),
+        people: people.entries().map(|(person, _)| Arc::clone(person)).collect(),
         queues: queues.list,
         rules: rules.list,
         default,
     };
+    let places = lints::Places { people: &people, queues: &queues.places, rules: &rules.places };
+    lints::note(&routing, &places, problems);
     Some(routing)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::conditions::FieldNames;
+use super::nearest;
 use super::people::{self, People};
 use super::problem::Problems;
 use super::queues::{self, QueueNames};
@@ -108,10 +109,12 @@ fn skills(section: &Section, people: &People, problems: &mut Problems) -> Vec<Na
     let words = people::skills(node, problems);
     for word in &words {
         let known = || people.entries().flat_map(|(person, _)| person.skills.iter().map(Name::as_str));
-        if people.is_complete() && !known().any(|skill| skill == word.text) {
-            // Whoever has it may be yet to come; until then such leads wait.
+        // A skill that nobody has yet is no mistake: such leads wait. One that is nearly another probably is.
+        if !known().any(|skill| skill == word.text)
+            && let Some(near) = nearest::nearest(&word.text, known())
+        {
             let message = format!("nobody has the skill `{}`, so nobody can take these leads", word.text);
-            problems.warn_word(word.place, message, &word.text, known());
+            problems.warn(word.place, message, format!("did you mean `{near}`?"));
         }
     }
     words.into_iter().map(|word| Name::from(word.text)).collect()

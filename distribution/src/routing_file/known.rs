@@ -57,18 +57,8 @@ impl<T> Known<T> {
         None
     }
 
-    /// Whether a name that is not here is a problem.
-    pub(super) fn is_complete(&self) -> bool {
-        self.complete
-    }
-
     /// The entries that are right, with their places, in the file's order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&Arc<T>, Place)> {
         self.list.iter().zip(self.places.iter().copied())
-    }
-
-    /// The entries that are right, in the file's order.
-    pub(super) fn into_list(self) -> Vec<Arc<T>> {
-        self.list
     }
 }

@@ -6,7 +6,7 @@ const LISTED_MAX: usize = 12;
 /// A hint for who wrote `word` where one of `known` was expected.
 pub(super) fn hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
     let known: Vec<&str> = known.collect();
-    if let Some(near) = nearest(word, &known) {
+    if let Some(near) = nearest(word, known.iter().copied()) {
         return Some(format!("did you mean `{near}`?"));
     }
     if known.is_empty() || known.len() > LISTED_MAX {
@@ -17,9 +17,9 @@ pub(super) fn hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Opti
 }
 
 /// The nearest of `known`, the first among equals, if it is near enough: a third of the letters may be wrong.
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let word: Vec<char> = word.to_lowercase().chars().take(100).collect();
-    let distances = known.iter().map(|known| (distance(&word, &known.to_lowercase()), *known));
+    let distances = known.map(|known| (distance(&word, &known.to_lowercase()), known));
     let (distance, near) = distances.min_by_key(|(distance, _)| *distance)?;
     let length = word.len().max(near.chars().count());
     (distance <= (length / 3).max(1) && distance < length).then_some(near)

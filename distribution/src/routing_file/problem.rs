@@ -138,17 +138,6 @@ impl Problems {
         self.push(Severity::Error, place, message.into(), nearest::hint(word, known));
     }
 
-    /// The same for a word that can be used and was probably not meant.
-    pub(super) fn warn_word<'k>(
-        &mut self,
-        place: Place,
-        message: impl Into<String>,
-        word: &str,
-        known: impl Iterator<Item = &'k str>,
-    ) {
-        self.push(Severity::Warning, place, message.into(), nearest::hint(word, known));
-    }
-
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }

@@ -75,6 +75,115 @@ defualt: { queue: main }
 }
 
 #[test]
+fn what_is_wrong_with_a_queue_and_its_people_is_named() {
+    check(
+        "version: 1
+time_zone: Europe/Moskow
+people:
+  anna:  { user: 1, schedule: offise, skills: [a, a], limits: { open: 0, per_our: 3 } }
+  boris: { user: 2, time_zone: Mars }
+schedules: { office: { days: mon-fri, hours: 09:00-18:00 } }
+queues:
+  a: { members: [anna], if_nobody: [on_duty, b, hold] }
+  b: { members: [boris], working_day: needed, absences: yes, on_duty: [] }
+  c: { members: [boris], on_duty: [anna, anna], if_nobody: [onduty, { queue: d }] }
+default: { queue: a, if_nobody: [hold] }
+",
+        &[
+            "2:12: unknown time zone `Europe/Moskow`; did you mean `Europe/Moscow`?",
+            "4:31: unknown schedule `offise`; did you mean `office`?",
+            "4:51: `a` is in `skills` twice",
+            "4:71: `open` must be a whole number from 1",
+            "4:74: unknown key `per_our` in `limits`; did you mean `per_hour`?",
+            "5:32: unknown time zone `Mars`; write its name in the IANA database, such as Europe/Moscow",
+            "8:46: `b` is a queue; write `{ queue: b }`",
+            "9:39: unknown word `needed` in `working_day`; known: `required`, `ignored`",
+            "9:57: unknown word `yes` in `absences`; known: `respected`, `ignored`",
+            "9:71: nobody is on duty for queue `b`",
+            "10:42: `anna` is on duty twice, first on line 10; give him a weight instead",
+            "10:61: unknown word `onduty` in `if_nobody`; did you mean `on_duty`?",
+            "11:33: `if_nobody` beside `queue`: the queue has its own; write it into the queue",
+        ],
+    );
+    check(
+        "version: 1\npeople: { anna: { user: 1 } }\nqueues: { a: { members: [anna], if_nobody: [on_duty] } }\ndefault: { queue: a }\n",
+        &["3:44: nobody is on duty for queue `a`; name them: `on_duty: [PERSON]`"],
+    );
+}
+
+#[test]
+fn queues_that_hand_leads_round_in_a_circle_are_named_once() {
+    check(
+        "version: 1
+people: { anna: { user: 1 } }
+queues:
+  a: { members: [anna], if_nobody: [{ queue: b }] }
+  b: { members: [anna], if_nobody: [{ queue: c }, hold] }
+  c: { members: [anna], if_nobody: [{ queue: a }] }
+  d: { members: [anna], if_nobody: [{ queue: d }] }
+  e: { members: [anna], if_nobody: [{ queue: a }] }
+default: { queue: a }
+",
+        &[
+            "4:3: `if_nobody` leads round in a circle: a → b → c → a; let one of them end in `hold`",
+            "7:3: `if_nobody` leads round in a circle: d → d; let one of them end in `hold`",
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_orders_is_named() {
+    let rule = |keys: &str| {
+        format!(
+            "version: 1\npeople: {{ anna: {{ user: 1 }} }}\nrules:\n- {{ name: R, when: {{}}, assign: anna, {keys} }}\ndefault: {{ assign: anna }}\n"
+        )
+    };
+    check(
+        &rule(
+            "deal: { category: five }, set: { ID: 1, owner: 7, statuss: NEW, status: A, STATUS_ID: B, city: { a: b }, title: 1e5 }",
+        ),
+        &[
+            "4:56: `category` must be a whole number from 0; it is the number of the funnel; 0 is the portal's first",
+            "4:71: `ID` cannot be set: an id never changes",
+            "4:78: `owner` cannot be set: the owner is set by `assign` or `queue`",
+            "4:88: unknown field `statuss`; did you mean `status`?",
+            "4:113: `STATUS_ID` names a field that is set already",
+            "4:133: a field is set to a text, a number, true, false, null or a list of these",
+            "4:150: 1e5 is not a plain number; write \"1e5\" for a text, or the number in plain digits",
+        ],
+    );
+    check(
+        &rule("deal: { category: 5, stage: NEW }"),
+        &["4:66: `NEW` is no stage of funnel 5; its stages begin with `C5:`, such as `C5:NEW`"],
+    );
+    check(
+        &rule("deal: { category: 0, stage: \"C5:NEW\" }"),
+        &["4:66: `C5:NEW` is no stage of funnel 0; stages of funnel 0 have no prefix, such as `NEW`"],
+    );
+    check(&rule("deal: { stage: NEW }"), &["4:44: `category` is missing in `deal`"]);
+    check(
+        &rule("skills: [x], if_nobody: [on_duty]"),
+        &[
+            "4:46: `skills` beside `assign`: the person is named already; leave them out",
+            "4:62: `on_duty` beside `assign`: only a queue has people on duty; name a queue: `if_nobody: [{ queue: NAME }]`",
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_with_received_is_named() {
+    check_when(
+        "{ received: office }",
+        &["4:21: `received` must name a schedule; write `received: { within: SCHEDULE }`"],
+    );
+    check_when(
+        "{ received: { whitin: office } }",
+        &["4:23: unknown key `whitin` in `received`; did you mean `within`?"],
+    );
+    check_when("{ received: { within: office } }", &["4:31: unknown schedule `office`"]);
+}
+
+#[test]
 fn a_missing_section_is_one_problem() {
     let rest = "queues: { main: { members: [a, b] } }\ndefault: { queue: main }\n";
     check(&format!("version: 1\n{rest}"), &["1:1: `people` is missing in the routing file"]);

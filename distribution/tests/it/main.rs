@@ -10,6 +10,8 @@ mod explanation;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
+mod lints;
+#[cfg(test)]
 mod office;
 #[cfg(test)]
 mod properties;
