@@ -1,4 +1,4 @@
-# One build, and from it one small image for each program: ingest, router, notifier, simulator.
+# One build, and from it one small image for each program: ingest, router, notifier, simulator, rota.
 #
 #   docker build --target router --tag rota/router --build-arg REVISION="$(git rev-parse HEAD)" .
 #
@@ -19,9 +19,9 @@ COPY . .
 # debuggers; the names of functions, which a panic's backtrace shows, stay.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked --bin ingest --bin router --bin notifier --bin simulator \
+    cargo build --release --locked --bin ingest --bin router --bin notifier --bin simulator --bin rota \
     && mkdir -p /out/bin /out/lib/rota/spool \
-    && for program in ingest router notifier simulator; do \
+    && for program in ingest router notifier simulator rota; do \
         strip --strip-debug -o "/out/bin/$program" "target/release/$program"; \
     done
 
@@ -69,6 +69,12 @@ ENTRYPOINT ["/usr/local/bin/notifier"]
 CMD ["--config", "/etc/rota/rota.yaml"]
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/usr/local/bin/notifier", "healthcheck", "--config", "/etc/rota/rota.yaml"]
+
+FROM runtime AS rota
+LABEL org.opencontainers.image.title="rota" \
+      org.opencontainers.image.description="Checks, tries and publishes routing files"
+COPY --from=build /out/bin/rota /usr/local/bin/rota
+ENTRYPOINT ["/usr/local/bin/rota"]
 
 FROM runtime AS simulator
 LABEL org.opencontainers.image.title="rota simulator" \

@@ -28,7 +28,7 @@ const LISTED: u32 = 50;
 #[derive(Args)]
 pub(crate) struct Place {
     /// The configuration that the stages run with: its database is used.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
     config: PathBuf,
     /// The portal; may be left out where the configuration has only one.
     #[arg(long, value_name = "NAME")]

@@ -47,4 +47,4 @@ pub use ledger::{Credit, EntryKind, Ledger, LedgerEntry};
 pub use name::Name;
 pub use roster::{Absence, Presence, Roster, WorkingDay};
 pub use routing::{Limits, Member, Person, Queue, Routing, Strategy, Weight};
-pub use routing_file::{Checked, Problem, RoutingErrors, Severity, nearest};
+pub use routing_file::{Checked, Problem, RoutingErrors, Severity, nearest, schema};

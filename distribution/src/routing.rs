@@ -295,6 +295,12 @@ impl Routing {
             || self.any_limit(|limits| limits.open.is_some())
     }
 
+    /// Whether a decision depends on [`Presence::working_day`](crate::Presence::working_day).
+    #[must_use]
+    pub fn asks_working_days(&self) -> bool {
+        self.queues.iter().any(|queue| queue.working_day_required)
+    }
+
     fn any_limit(&self, test: impl Fn(&Limits) -> bool) -> bool {
         self.people.iter().any(|person| test(&person.limits))
             || self.queues.iter().any(|queue| test(&queue.limits))

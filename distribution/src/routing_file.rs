@@ -21,6 +21,7 @@ mod rules;
 
 mod lints;
 mod nearest;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use people::People;
 pub use problem::{Checked, Problem, RoutingErrors, Severity};
 use problem::{Place, Problems};
 use rules::Rules;
+pub use schema::schema;
 use section::Section;
 use times::Times;
 use yaml::{Node, Value};

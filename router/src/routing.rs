@@ -71,6 +71,12 @@ pub(crate) fn read(portal: &PortalName, version: &PublishedVersion) -> Result<Ro
             hint = "`least_loaded` and `limits.open` take everybody's open leads for 0 so far",
         );
     }
+    if routing.asks_working_days() {
+        tracing::warn!(
+            event = "routing.working_days_not_known", portal = %portal, version = version.version,
+            hint = "`working_day: required` takes everybody's working day for open so far",
+        );
+    }
     Ok(routing.with_version(version.version))
 }
 

@@ -21,7 +21,7 @@ use crate::routing::{Clause, Test};
 const CLAUSE_TEXT_MAX: usize = 100;
 
 /// What can be asked besides equality.
-const OPERATORS: &[&str] = &[
+pub(super) const OPERATORS: &[&str] = &[
     "over",
     "at_least",
     "under",

@@ -16,4 +16,6 @@ mod office;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod world;
