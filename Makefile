@@ -1,7 +1,7 @@
 # Every command a person types. CI runs the same ones (.ci/run).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test compose-test check-deploy lint deny fmt build services tools
+.PHONY: help demo up down test compose-test check-deploy lint deny fmt build services tools bench
 
 # Compose v2, or the older docker-compose, which needs to be told to build with BuildKit.
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -31,6 +31,9 @@ down: ## stop what `make up` started; the data stay
 compose-test: ## try docker-compose.yml as it is; STAND_INS=1 where no image can be pulled
 	@if [ -n "$(STAND_INS)" ]; then e2e/compose/stand-ins; fi
 	$(if $(STAND_INS),ROTA_STAND_INS=1) cargo run --quiet -p e2e --bin compose-test
+
+bench: ## what a decision costs
+	cargo bench --package distribution --bench decide
 
 # Doc tests before the others, so that the summary stands last. The programs are built first: the tests of whole
 # processes look for them beside their own executables.

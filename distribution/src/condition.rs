@@ -103,6 +103,14 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Expected {
+    /// The folded text; `None` for a number or a flag.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Number(_) | Self::Flag(_) => None,
+        }
+    }
+
     pub(crate) fn is_met(&self, fact: &Fact) -> bool {
         let any = |test: &dyn Fn(&Comparable) -> bool| fact.values.iter().any(test);
         match self {

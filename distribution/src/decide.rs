@@ -105,20 +105,25 @@ impl Reasoning {
     ) -> Option<&'r Handover> {
         let facts = Facts::of(lead, routing, now);
         let why = &mut self.explanation;
-        for rule in &routing.rules {
-            let condition = match rule.matches(&facts) {
+        // The first rules are asked one by one, because the explanation says what they want; of the others only those
+        // that the lead can meet.
+        let listed = routing.rules.len().min(NOT_MATCHED_LISTED_MAX);
+        for place in (0..listed).chain(routing.rule_index.candidates(&facts, listed)) {
+            let Some(rule) = routing.rules.get(place) else { continue };
+            match rule.matches(&facts) {
                 Ok(matched) => {
                     why.rule = Some(rule.name.clone());
                     why.cases = matched.cases;
+                    why.not_matched_total = place;
                     return Some(matched.handover);
                 }
-                Err(condition) => condition,
-            };
-            why.not_matched_total += 1;
-            if why.not_matched.len() < NOT_MATCHED_LISTED_MAX {
-                why.not_matched.push(NotMatched { rule: rule.name.clone(), condition });
+                Err(condition) if place < listed => {
+                    why.not_matched.push(NotMatched { rule: rule.name.clone(), condition });
+                }
+                Err(_) => {}
             }
         }
+        why.not_matched_total = routing.rules.len();
         why.by_default = true;
         None
     }
@@ -178,7 +183,12 @@ impl Reasoning {
     }
 
     fn take_from(&mut self, choice: Choice, queue: &Queue) -> Option<Taken> {
-        self.explanation.candidates.extend(choice.candidates);
+        let candidates = &mut self.explanation.candidates;
+        if candidates.is_empty() {
+            *candidates = choice.candidates;
+        } else {
+            candidates.extend(choice.candidates);
+        }
         self.may_at(choice.available);
         choice.chosen.map(|person| Taken::by(&person, Some(&queue.name), choice.entries))
     }

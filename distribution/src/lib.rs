@@ -17,6 +17,7 @@ mod schedule;
 mod condition;
 mod facts;
 mod routing;
+mod rule_index;
 
 mod calendar;
 mod roster;

@@ -17,6 +17,7 @@ use crate::decision::Orders;
 use crate::facts::Facts;
 use crate::ids::UserId;
 use crate::name::Name;
+use crate::rule_index::RuleIndex;
 use crate::schedule::{Holidays, Schedule};
 
 /// The whole routing of one portal.
@@ -33,6 +34,7 @@ pub struct Routing {
     /// Whose balances each ledger keeps: those who take turns in it.
     pub(crate) parties: BTreeMap<Name, Parties>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) rule_index: RuleIndex,
     pub(crate) default: Handover,
 }
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crate::fields;
 use crate::name::Name;
 use crate::routing::{Handover, Parties, Queue, Routing};
+use crate::rule_index::RuleIndex;
 use conditions::{Asks, FieldNames};
 use handover::Names;
 use people::People;
@@ -123,6 +124,7 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         hours: asks.times.hours,
         people: people.entries().map(|(person, _)| Arc::clone(person)).collect(),
         queues: queues.list,
+        rule_index: RuleIndex::of(&rules.list),
         rules: rules.list,
         default,
     };

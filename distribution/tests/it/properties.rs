@@ -193,6 +193,36 @@ proptest! {
         }
     }
 
+    /// Beyond the rules that an explanation lists, only those are asked that a lead can meet: that must change nothing.
+    #[test]
+    fn among_many_rules_the_first_that_matches_decides(
+        rules in vec((0..4_usize, 0..40_u32, 0..40_u32), 33..120), source in 0..40_u32, city in 0..40_u32,
+    ) {
+        let rule = |(number, (kind, one, other)): (usize, &(usize, u32, u32))| {
+            let when = match kind {
+                0 => format!("source: [s{one}, S{other}]"),
+                1 => format!("city: c{one}, source: [s{other}]"),
+                2 => format!("city: {{ contains: c{one} }}"),
+                _ => format!("source: [s{one}, {other}]"),
+            };
+            format!("- {{ name: r{number}, when: {{ {when} }}, assign: a }}\n")
+        };
+        let text = |rules: &[(usize, u32, u32)]| format!(
+            "version: 1\npeople: {{ a: {{ user: 1 }}, b: {{ user: 2 }} }}\nrules:\n{}default: {{ assign: b }}\n",
+            rules.iter().enumerate().map(rule).collect::<Vec<_>>().concat()
+        );
+        let lead = world::lead(&json!({ "ID": "1", "SOURCE_ID": format!("S{source}"), "ADDRESS_CITY": format!("C{city}") }));
+        let one = |rules: &[(usize, u32, u32)]| {
+            let routing = world::routing(&text(rules));
+            decide(&lead, &Roster::default(), &routing, &Ledger::default(), NOW)
+        };
+        // Each rule alone is asked directly.
+        let first = rules.iter().position(|rule| one(&[*rule]).explanation().rule.is_some());
+        let all = one(&rules);
+        prop_assert_eq!(all.explanation().rule.clone(), first.map(|place| format!("r{place}").into()));
+        prop_assert_eq!(all.explanation().not_matched_total, first.unwrap_or(rules.len()));
+    }
+
     /// People, queues and rules that have nothing to do with a lead change nothing about it.
     #[test]
     fn what_has_nothing_to_do_with_a_lead_changes_nothing((office, leads) in (office::office(), office::leads())) {
