@@ -28,7 +28,7 @@ const LISTED: u32 = 50;
 #[derive(Args)]
 pub(crate) struct Place {
     /// The configuration that the stages run with: its database is used.
-    #[arg(long, env = "ROTA_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "ROTA_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: PathBuf,
     /// The portal; may be left out where the configuration has only one.
     #[arg(long, value_name = "NAME")]
@@ -39,7 +39,7 @@ pub(crate) struct Place {
 #[derive(Args)]
 pub(crate) struct Author {
     /// Who does it; the name is kept with it. Without: `ROTA_AUTHOR`.
-    #[arg(long, env = "ROTA_AUTHOR", value_name = "NAME")]
+    #[arg(long, env = "ROTA_AUTHOR", hide_env_values = true, value_name = "NAME")]
     author: Option<String>,
 }
 
