@@ -1,6 +1,6 @@
 //! The file's queues: `main: { members: [ivanov, { person: petrov, weight: 3 }], strategy: rotation, on_duty: [duty] }`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::people::{self, People};
 use super::problem::{Place, Problems};
@@ -79,8 +79,8 @@ pub(super) fn read(node: Option<&Node>, people: &People, problems: &mut Problems
 /// Notes the queues that hand a lead on in a circle, each circle once. Only for a list without errors.
 pub(super) fn note_circles(queues: &[Queue], places: &[Place], problems: &mut Problems) {
     for (start, place) in places.iter().enumerate() {
-        let mut path = vec![start];
-        if let Some(circle) = circle(queues, start, &mut path)
+        let (mut path, mut seen) = (vec![start], BTreeSet::new());
+        if let Some(circle) = circle(queues, start, &mut path, &mut seen)
             && circle.iter().min() == Some(&start)
         {
             let names: Vec<&str> = circle
@@ -94,17 +94,23 @@ pub(super) fn note_circles(queues: &[Queue], places: &[Place], problems: &mut Pr
     }
 }
 
-/// A way from the end of `path` back to `start`.
-fn circle(queues: &[Queue], start: usize, path: &mut Vec<usize>) -> Option<Vec<usize>> {
+/// A way from the end of `path` back to `start`. What was seen and led nowhere is not tried again, or many queues that
+/// name each other would be tried in every order.
+fn circle(
+    queues: &[Queue],
+    start: usize,
+    path: &mut Vec<usize>,
+    seen: &mut BTreeSet<usize>,
+) -> Option<Vec<usize>> {
     let last = queues.get(*path.last()?)?;
     for fallback in &last.if_nobody {
         let Fallback::Queue(next) = *fallback else { continue };
         if next == start {
             return Some(path.clone());
         }
-        if !path.contains(&next) {
+        if seen.insert(next) {
             path.push(next);
-            let found = circle(queues, start, path);
+            let found = circle(queues, start, path, seen);
             path.pop();
             if found.is_some() {
                 return found;

@@ -131,6 +131,47 @@ default: { queue: a }
     );
 }
 
+/// Each of these would take for ever, or all memory, if it were read carelessly.
+#[test]
+fn files_made_to_be_hard_to_read_are_read_or_refused() {
+    let refused = |text: &str, why: &str| {
+        let errors = Routing::from_yaml(text, "routing.yaml").expect_err("the file is wrong").to_string();
+        assert!(errors.contains(why), "{}", errors.chars().take(300).collect::<String>());
+    };
+    refused(&"[".repeat(100_000), "this is not YAML");
+    let bomb: String =
+        (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect::<Vec<_>>().concat();
+    refused(&format!("a0: &a0 [x]\n{bomb}"), "this is not YAML");
+    refused(&"x".repeat(1 << 20), "the routing file must be a mapping");
+    // Forty queues, each with all those behind it: no circle, and 2^40 ways through them.
+    let queue = |n: usize| {
+        let others: Vec<String> = (n + 1..40).map(|other| format!("{{ queue: q{other} }}")).collect();
+        format!("q{n}: {{ members: [a], if_nobody: [{}] }}", others.join(", "))
+    };
+    let queues: Vec<String> = (0..40).map(queue).collect();
+    let right = format!(
+        "version: 1\npeople: {{ a: {{ user: 1 }} }}\nqueues: {{ {} }}\ndefault: {{ queue: q0 }}\n",
+        queues.join(", ")
+    );
+    let routing = Routing::from_yaml(&right, "routing.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    // And nobody is there: each queue is asked once.
+    let decision = distribution::decide(
+        &crate::world::any_lead(),
+        &crate::world::roster_without([1]),
+        &routing,
+        &distribution::Ledger::default(),
+        crate::world::NOW,
+    );
+    assert_eq!(decision.explanation().candidates.len(), 40);
+    let rules: String = (0..5_000)
+        .map(|n| format!("- {{ name: r{n}, when: {{ source: s{n} }}, assign: a }}\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let many =
+        format!("version: 1\npeople: {{ a: {{ user: 1 }} }}\nrules:\n{rules}default: {{ assign: a }}\n");
+    assert!(Routing::check(&many).problems.is_empty());
+}
+
 #[test]
 fn what_is_wrong_with_orders_is_named() {
     let rule = |keys: &str| {
