@@ -1,8 +1,8 @@
 //! `rota simulate`: a file of leads, one after the other, through a routing file.
 //!
 //! Credits are kept from lead to lead, and so is what limits look at: how many leads somebody was given in the last 60
-//! minutes, since his midnight, and how many he has open (none is ever closed). What the roster file says of presence
-//! holds all the time.
+//! minutes and since his midnight. What the roster file says holds all the time; so does the number of open leads, because
+//! nothing tells when one is closed.
 
 mod report;
 mod world;

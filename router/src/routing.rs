@@ -94,12 +94,12 @@ pub(crate) struct Followed {
     /// The version that was looked at last, whether it can be read or not.
     seen: u64,
     /// Whether the version before may have held a lead when this one came.
-    just_followed: bool,
+    swapped: bool,
 }
 
 impl Followed {
     pub(crate) fn new(routing: Arc<Routing>) -> Self {
-        Self { seen: routing.version(), decides: watch::Sender::new(routing), just_followed: false }
+        Self { seen: routing.version(), decides: watch::Sender::new(routing), swapped: false }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Routing>> {
@@ -123,7 +123,7 @@ impl Follow {
     async fn look(&mut self) -> Result<(), StoreError> {
         let current = self.store.current_versions().await?;
         for (portal, followed) in &mut self.portals {
-            if std::mem::take(&mut followed.just_followed) {
+            if std::mem::take(&mut followed.swapped) {
                 self.store.look_at_holds(portal, self.clock.now()).await?;
             }
             let Some(number) = current.get(portal).copied().filter(|number| *number != followed.seen) else {
@@ -139,7 +139,7 @@ impl Follow {
                         event = "routing.followed", portal = %portal, version = number, before,
                         author = version.author,
                     );
-                    followed.just_followed = true;
+                    followed.swapped = true;
                     self.store.look_at_holds(portal, self.clock.now()).await?;
                 }
                 Err(error) => {

@@ -178,7 +178,6 @@ impl<'a> World<'a> {
         if let Some(given) = self.given.get_mut(&assignment.user) {
             given.hour.push_back(self.now);
             given.presence.day += 1;
-            given.presence.open += 1;
             given.presence.hour += 1;
             self.roster.set(assignment.user, given.presence.clone());
         }
