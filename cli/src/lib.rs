@@ -23,7 +23,7 @@ use crate::published::{Author, Place};
 
 /// Checks and tries routing files: who gets which Bitrix24 lead, and why.
 #[derive(Parser)]
-#[command(name = "rota", version, disable_help_subcommand = true)]
+#[command(name = "rota", version, disable_help_subcommand = true, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
