@@ -135,3 +135,13 @@ fn images_are_built_by_the_toolchain_of_the_workspace_and_name_its_version() {
         assert!(stage.contains(&check) && stage.contains("org.opencontainers.image.title"), "{program}");
     }
 }
+
+#[test]
+fn an_image_is_built_from_all_members_of_the_workspace() {
+    let manifest = file("Cargo.toml");
+    let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
+    let ignored = file(".dockerignore");
+    for member in members.split('"').skip(1).step_by(2) {
+        assert!(ignored.lines().any(|line| line == format!("!{member}")), "{member} is not sent to the engine");
+    }
+}
