@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bitrix24::{HttpSettings, HttpTransport, LeadReader, Limiter, Portal, PortalMetrics};
+use bitrix24::{HttpSettings, HttpTransport, LeadReader, Limiter, MethodTimes, Portal, PortalMetrics};
 use common::budget::BucketLimits;
+use common::clock::SystemClock;
 use common::ids::{LeadId, PortalName};
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -26,13 +27,14 @@ async fn main() -> anyhow::Result<()> {
     };
     let name: PortalName = "example".parse()?;
     // No shared budget: this process is the only one that calls the portal.
-    let limiter = Limiter::new(name.clone(), BucketLimits { burst: 50, per_second: 2 }, None);
-    let portal = Arc::new(Portal::new(
+    let methods = MethodTimes::new(480.0, Arc::new(SystemClock));
+    let limiter = Limiter::new(name.clone(), BucketLimits { burst: 50, per_second: 2.0 }, methods, None);
+    let portal = Portal::new(
         name,
         Arc::new(HttpTransport::new(&webhook, settings)?),
         Arc::new(limiter),
         Arc::new(PortalMetrics::new(&Registry::new())?),
-    ));
+    );
 
     let text = match LeadReader::new(portal).read(id).await? {
         Some(lead) => match lead.owner {

@@ -5,35 +5,68 @@
 //! The methods of leads are in [`crate::lead`], those of notices in [`crate::notify`]; who wants to
 //! close a pack only when it may be sent takes a permit first ([`Portal::permit`]).
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
+use common::address::PortalAddresses;
+use common::budget::Purpose;
+use common::failure::chain;
 use common::ids::PortalName;
-use serde_json::Value;
-use tokio::time::Instant;
-
-use crate::command::{Command, MAX_COMMANDS, batch_body};
-use crate::envelope::{self, Envelope};
-use crate::error::PortalError;
-use crate::limits::{Limiter, Permit};
-use crate::metrics::{PackKind, PortalMetrics, RequestOutcome};
-use crate::transport::Transport;
 use common::telemetry::millis;
+use serde_json::Value;
+use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+use tokio::time::{Instant, sleep};
+
+use crate::code::PortalCode;
+use crate::command::{Command, MAX_COMMANDS, batch_body};
+use crate::envelope::{self, Envelope, Timing};
+use crate::error::PortalError;
+use crate::limits::{self, Limiter};
+use crate::method_time::{MethodTimes, Pace};
+use crate::metrics::{PackKind, PortalMetrics, RequestOutcome};
+use crate::transport::{Answer, Transport};
 
 /// What a batch brought: one outcome a command, in the order of the commands.
 pub type BatchOutcomes = Vec<Result<Value, PortalError>>;
 
-/// One portal.
+/// The most unknown codes that are remembered as logged.
+const UNKNOWN_CODES_MAX: usize = 100;
+
+/// The right to send one request, and to use its methods while they are tight.
+#[must_use = "a permit that is not spent slows everybody for nothing"]
+#[derive(Debug)]
+pub struct Permit {
+    _request: limits::Permit,
+    /// Held until the answer is here, so that it is known before the next one is sent.
+    _alone: Option<OwnedMutexGuard<()>>,
+}
+
+/// One portal. Cheap to clone; clones share everything but what their requests are for.
+#[derive(Clone)]
 pub struct Portal {
     name: PortalName,
     transport: Arc<dyn Transport>,
     limiter: Arc<Limiter>,
     metrics: Arc<PortalMetrics>,
+    purpose: Purpose,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    addresses: Option<Arc<dyn PortalAddresses>>,
+    /// Set when a remembered address has been asked for.
+    recalled: OnceCell<()>,
+    /// Whoever uses a method that is tight.
+    alone: Arc<Mutex<()>>,
+    /// Codes that nobody knows and that were logged.
+    unknown: SyncMutex<BTreeSet<String>>,
 }
 
 impl Portal {
-    /// A client that sends by `transport` what `limiter` permits. All clients of one portal in a
-    /// process must share one limiter.
+    /// A client that sends by `transport` what `limiter` permits, for fresh leads. All clients of one
+    /// portal in a process must share one limiter.
     #[must_use]
     pub fn new(
         name: PortalName,
@@ -42,7 +75,20 @@ impl Portal {
         metrics: Arc<PortalMetrics>,
     ) -> Self {
         metrics.start_at_zero(&name);
-        Self { name, transport, limiter, metrics }
+        Self { name, transport, limiter, metrics, purpose: Purpose::Fresh, shared: Arc::default() }
+    }
+
+    /// The same client, which keeps in `addresses` where the portal has moved to.
+    #[must_use]
+    pub fn remembering(mut self, addresses: Arc<dyn PortalAddresses>) -> Self {
+        self.shared = Arc::new(Shared { addresses: Some(addresses), ..Shared::default() });
+        self
+    }
+
+    /// The same client for requests of another importance.
+    #[must_use]
+    pub fn for_purpose(&self, purpose: Purpose) -> Self {
+        Self { purpose, ..self.clone() }
     }
 
     /// The portal's name in our configuration.
@@ -51,14 +97,54 @@ impl Portal {
         &self.name
     }
 
-    /// Waits until one request may be sent, for the methods that end in `_with`.
+    /// What is known of the time that methods have used.
+    #[must_use]
+    pub fn methods(&self) -> &MethodTimes {
+        self.limiter.methods()
+    }
+
+    /// Whether a request more or less does not matter at this moment.
+    #[must_use]
+    pub fn has_plenty(&self) -> bool {
+        self.limiter.has_plenty()
+    }
+
+    /// Waits until one request may be sent that uses `methods`, for the calls that end in `_with`.
     ///
     /// # Errors
-    /// Throttled when the shared budget cannot be asked.
-    pub async fn permit(&self) -> Result<Permit, PortalError> {
-        let permit = self.limiter.acquire().await?;
-        self.metrics.waited(&self.name, permit.waited());
-        Ok(permit)
+    /// Throttled when the shared budget cannot be asked, or when one of the methods has used up its time.
+    pub async fn permit(&self, methods: &[&str]) -> Result<Permit, PortalError> {
+        let started = Instant::now();
+        let alone = match self.pace(methods)? {
+            Pace::Free | Pace::Blocked(_) => None,
+            Pace::Tight(_) => {
+                let alone = Arc::clone(&self.shared.alone).lock_owned().await;
+                // Much may have been told while others were at it.
+                if let Pace::Tight(wait) = self.pace(methods)? {
+                    sleep(wait).await;
+                }
+                Some(alone)
+            }
+        };
+        let request = self.limiter.acquire(self.purpose).await?;
+        self.metrics.waited(&self.name, started.elapsed());
+        // Others may have been told meanwhile.
+        self.pace(methods)?;
+        Ok(Permit { _request: request, _alone: alone })
+    }
+
+    /// The slowest pace of these methods; an error where one is blocked.
+    fn pace(&self, methods: &[&str]) -> Result<Pace, PortalError> {
+        let mut slowest = Pace::Free;
+        for method in methods {
+            match (self.methods().pace(method), slowest) {
+                (Pace::Blocked(wait), _) => return Err(blocked(method, wait)),
+                (Pace::Tight(wait), Pace::Tight(longest)) => slowest = Pace::Tight(wait.max(longest)),
+                (Pace::Tight(wait), Pace::Free | Pace::Blocked(_)) => slowest = Pace::Tight(wait),
+                (Pace::Free, _) => {}
+            }
+        }
+        Ok(slowest)
     }
 
     /// Calls `method` with the JSON object `params`.
@@ -67,7 +153,7 @@ impl Portal {
     /// [`PortalError`], with its class; "there is no such lead" is an error here and has
     /// [`PortalError::is_not_found`]. A caller that is dropped may leave a request that runs.
     pub async fn call(&self, method: &str, params: &Value) -> Result<Envelope, PortalError> {
-        self.call_with(self.permit().await?, method, params).await
+        self.call_with(self.permit(&[method]).await?, method, params).await
     }
 
     /// As [`Portal::call`], with a permit taken before.
@@ -80,35 +166,27 @@ impl Portal {
         method: &str,
         params: &Value,
     ) -> Result<Envelope, PortalError> {
+        // Others may have been told since the permit was asked for.
+        self.pace(&[method])?;
+        let envelope = self.request(method, params).await.inspect_err(|error| self.note(method, error))?;
+        self.told([(method, envelope.time)]);
         // One permit, one request.
         drop(permit);
-        let started = Instant::now();
-        let result = match self.transport.send(method, params).await {
-            Ok(answer) => envelope::read(method, &answer),
-            Err(error) => Err(PortalError::from_transport(method, error)),
-        };
-        let took = started.elapsed();
-        self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
-        match &result {
-            Ok(envelope) => {
-                self.metrics.told(&self.name, method, envelope.time);
-                tracing::debug!(
-                    portal = %self.name,
-                    method,
-                    duration_ms = millis(took),
-                    portal_seconds = envelope.time.duration,
-                    operating_seconds = envelope.time.operating,
-                    "portal.answered"
-                );
-            }
-            Err(error) if error.is_query_limit() => self.tell_refused().await,
-            Err(_) => {}
-        }
-        result
+        Ok(envelope)
+    }
+
+    /// As [`Portal::batch_with`], with a permit of its own.
+    ///
+    /// # Errors
+    /// As [`Portal::batch_with`].
+    pub async fn batch(&self, commands: &[Command]) -> Result<BatchOutcomes, PortalError> {
+        check_size(commands)?;
+        self.batch_with(self.permit(&[]).await?, commands).await
     }
 
     /// Runs up to 50 commands, one after the other, in one request. A command that fails does not
-    /// stop those behind it.
+    /// stop those behind it. A command whose method has used up its time is not sent and has
+    /// [`PortalError::MethodBlocked`] for its outcome.
     ///
     /// # Errors
     /// The request as a whole; then nothing is known of any command when
@@ -116,27 +194,169 @@ impl Portal {
     /// than [`MAX_COMMANDS`]. Inside the outcomes: each command's own failure.
     ///
     /// Source: page "Batch requests".
-    pub async fn batch(&self, commands: &[Command]) -> Result<BatchOutcomes, PortalError> {
-        check_size(commands)?;
-        self.batch_with(self.permit().await?, commands).await
-    }
-
-    /// As [`Portal::batch`], with a permit taken before.
-    ///
-    /// # Errors
-    /// As [`Portal::batch`].
     pub async fn batch_with(
         &self,
         permit: Permit,
         commands: &[Command],
     ) -> Result<BatchOutcomes, PortalError> {
+        let paces: Vec<_> = commands.iter().map(|command| self.pace(&[command.method()])).collect();
+        let sent = commands.iter().zip(&paces).filter(|(_, pace)| pace.is_ok());
+        let sent: Vec<&Command> = sent.map(|(command, _)| command).collect();
         check_size(commands)?;
-        let (body, keys) = batch_body(commands);
-        let envelope = self.call_with(permit, "batch", &body).await?;
-        for (method, time) in envelope::batch_times(&envelope.result, &keys) {
-            self.metrics.told(&self.name, method, time);
+        let mut outcomes =
+            if sent.is_empty() { Vec::new() } else { self.batch_of(permit, &sent, false).await? }.into_iter();
+        let outcome = |pace: Result<Pace, PortalError>| {
+            pace.and_then(|_| outcomes.next().unwrap_or(Err(PortalError::Interrupted)))
+        };
+        Ok(paces.into_iter().map(outcome).collect())
+    }
+
+    /// As [`Portal::batch_with`], but the first command that fails is the last one that runs: those behind
+    /// it have [`PortalError::NotRun`]. Commands may refer to the results of those before them. Nothing is
+    /// sent when one of the methods has used up its time.
+    ///
+    /// # Errors
+    /// As [`Portal::batch_with`].
+    pub(crate) async fn batch_until_failure(
+        &self,
+        permit: Permit,
+        commands: &[Command],
+    ) -> Result<BatchOutcomes, PortalError> {
+        check_size(commands)?;
+        let methods: Vec<&str> = commands.iter().map(Command::method).collect();
+        self.pace(&methods)?;
+        let all: Vec<&Command> = commands.iter().collect();
+        let mut outcomes = self.batch_of(permit, &all, true).await?;
+        if let Some(failed) =
+            outcomes.iter().position(|outcome| outcome.as_ref().is_err_and(|error| !error.is_ambiguous()))
+        {
+            for (outcome, method) in outcomes.iter_mut().zip(methods).skip(failed + 1) {
+                *outcome = Err(PortalError::NotRun { method: method.to_owned() });
+            }
         }
-        envelope::read_batch(envelope.result, &keys)
+        Ok(outcomes)
+    }
+
+    async fn batch_of(
+        &self,
+        permit: Permit,
+        commands: &[&Command],
+        halt: bool,
+    ) -> Result<BatchOutcomes, PortalError> {
+        let (body, keys) = batch_body(commands, halt);
+        let envelope = self.call_with(permit, "batch", &body).await?;
+        self.told(envelope::batch_times(&envelope.result, &keys));
+        let outcomes = envelope::read_batch(envelope.result, &keys)?;
+        for (outcome, (_, method)) in outcomes.iter().zip(&keys) {
+            if let Err(error) = outcome {
+                self.note(method, error);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Sends a request, to the portal's new address if it has just moved, and reads the answer.
+    async fn request(&self, method: &str, params: &Value) -> Result<Envelope, PortalError> {
+        self.recall_address().await;
+        let started = Instant::now();
+        let mut result = self.send(method, params).await;
+        if let Ok(answer) = &result
+            && let Some(location) = answer.location.as_deref().filter(|_| answer.is_redirect())
+            && self.moved(location).await
+        {
+            // It did not run: the old address only points to the new one. Once, and counted like any other.
+            drop(self.limiter.acquire(self.purpose).await?);
+            result = self.send(method, params).await;
+        }
+        let result = result.and_then(|answer| envelope::read(method, &answer));
+        let took = started.elapsed();
+        self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
+        match &result {
+            Ok(envelope) => tracing::debug!(
+                portal = %self.name,
+                method,
+                duration_ms = millis(took),
+                portal_seconds = envelope.time.duration,
+                operating_seconds = envelope.time.operating,
+                "portal.answered"
+            ),
+            Err(error) if error.is_query_limit() => self.tell_refused().await,
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn send(&self, method: &str, params: &Value) -> Result<Answer, PortalError> {
+        let sent = self.transport.send(method, params).await;
+        sent.map_err(|error| PortalError::from_transport(method, error))
+    }
+
+    /// The portal's answer says that it lives elsewhere; whether we go there.
+    async fn moved(&self, location: &str) -> bool {
+        let Some(change) = self.transport.move_to(location) else { return false };
+        if change.from == change.to {
+            // Another request has been quicker.
+            return true;
+        }
+        self.metrics.renamed(&self.name);
+        tracing::error!(
+            event = "portal.renamed", portal = %self.name, from = change.from, to = change.to,
+            "the portal has a new address; put it into the configuration",
+        );
+        if let Some(addresses) = &self.shared.addresses
+            && let Err(error) = addresses.moved(&self.name, &change.configured, &change.to).await
+        {
+            tracing::warn!(event = "portal.address_not_kept", portal = %self.name, error = chain(&error));
+        }
+        true
+    }
+
+    /// Goes where the portal was found before this process started. Where that cannot be asked, the old
+    /// address will tell.
+    async fn recall_address(&self) {
+        let Some(addresses) = &self.shared.addresses else { return };
+        let recall = async || {
+            let configured = self.transport.host();
+            let kept = addresses.moved_to(&self.name, &configured).await?;
+            if let Some(host) = kept {
+                self.transport.use_host(&host);
+            }
+            Ok::<_, common::address::AddressError>(())
+        };
+        if let Err(error) = self.shared.recalled.get_or_try_init(recall).await {
+            tracing::warn!(event = "portal.address_not_read", portal = %self.name, error = chain(&error));
+        }
+    }
+
+    /// What answers said about the time of methods: the last word of each method, and what it took in all.
+    fn told<'a>(&self, times: impl IntoIterator<Item = (&'a str, Timing)>) {
+        let mut methods: BTreeMap<&str, (Timing, f64)> = BTreeMap::new();
+        for (method, time) in times.into_iter().filter(|(method, _)| *method != "batch") {
+            let (last, seconds) = methods.entry(method).or_default();
+            *last = time;
+            *seconds += time.duration.unwrap_or_default();
+        }
+        for (method, (time, seconds)) in methods {
+            self.metrics.told(&self.name, method, time);
+            self.methods().told(method, time, seconds);
+        }
+    }
+
+    /// What an error of `method` says beyond this request.
+    fn note(&self, method: &str, error: &PortalError) {
+        if error.is_operation_time_limit() {
+            let wait = self.methods().refused(method);
+            tracing::warn!(event = "portal.method_blocked", portal = %self.name, method, wait_ms = millis(wait));
+        }
+        if let PortalError::Refused { code: PortalCode::Other(code), status, description, .. } = error {
+            let mut unknown = self.shared.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            if unknown.len() < UNKNOWN_CODES_MAX && unknown.insert(code.clone()) {
+                tracing::warn!(
+                    event = "portal.unknown_code", portal = %self.name, method, code, status, description,
+                    "an error code that is not known; it is taken for a failure of the moment",
+                );
+            }
+        }
     }
 
     /// The portal's clock. Cheap; also shows whether the webhook is accepted at all.
@@ -165,11 +385,15 @@ impl Portal {
         if let Err(error) = self.limiter.refused().await {
             tracing::warn!(
                 portal = %self.name,
-                error = common::failure::chain(&error),
+                error = chain(&error),
                 "the shared budget was not told that the portal refuses requests"
             );
         }
     }
+}
+
+fn blocked(method: &str, wait: Duration) -> PortalError {
+    PortalError::MethodBlocked { method: method.to_owned(), wait }
 }
 
 fn check_size(commands: &[Command]) -> Result<(), PortalError> {

@@ -24,6 +24,18 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 pub struct Command {
     method: &'static str,
     params: Map<String, Value>,
+    reference: Option<Reference>,
+}
+
+/// A parameter whose value is the result of an earlier command of the same batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reference {
+    /// The parameter's name.
+    param: &'static str,
+    /// How many commands before this one.
+    back: usize,
+    /// Where in its result, as `[0][ID]`.
+    path: &'static str,
 }
 
 impl Command {
@@ -31,7 +43,21 @@ impl Command {
     /// anybody's.
     #[must_use]
     pub fn new(method: &'static str, params: Map<String, Value>) -> Self {
-        Self { method, params }
+        Self { method, params, reference: None }
+    }
+
+    /// The same call with the parameter `param` taken from the result of the command `back` places before
+    /// it, as the portal's `$result[c00][0][ID]`.
+    ///
+    /// The portal replaces such a text with whatever is found where the path ends, and it may end early: an
+    /// empty list stands for its missing first element, and *all* results for that of a command that
+    /// failed. So the batch must stop at the first failure.
+    ///
+    /// Source: page "Batch requests", part "Using the result of one request in another".
+    #[must_use]
+    pub(crate) fn with_result(mut self, param: &'static str, back: usize, path: &'static str) -> Self {
+        self.reference = Some(Reference { param, back, path });
+        self
     }
 
     /// The method, as `crm.lead.get`.
@@ -59,24 +85,37 @@ impl Command {
         }
         text
     }
+
+    /// The command at `index` of a batch.
+    fn at(&self, index: usize) -> String {
+        let mut text = self.to_batch();
+        if let Some(Reference { param, back, path }) = self.reference {
+            let separator = if text.contains('?') { '&' } else { '?' };
+            let value = encoded(&format!("$result[{}]{path}", key_of(index.saturating_sub(back))));
+            write!(text, "{separator}{param}={value}").unwrap_or_default();
+        }
+        text
+    }
+}
+
+fn key_of(index: usize) -> String {
+    format!("c{index:02}")
 }
 
 /// A batch's body, and its commands as pairs of key and method.
 ///
 /// The keys sort as the commands stand, because the portal runs them in the order of the object and
 /// a JSON map of ours is sorted; they are not numbers, because then the answer would be an array.
-pub(crate) fn batch_body(commands: &[Command]) -> (Value, Vec<(String, &str)>) {
-    let keys: Vec<(String, &str)> = commands
-        .iter()
-        .enumerate()
-        .map(|(index, command)| (format!("c{index:02}"), command.method))
-        .collect();
+pub(crate) fn batch_body<'a>(commands: &[&'a Command], halt: bool) -> (Value, Vec<(String, &'a str)>) {
+    let keys: Vec<(String, &str)> =
+        commands.iter().enumerate().map(|(index, command)| (key_of(index), command.method)).collect();
     let cmd: Map<String, Value> = keys
         .iter()
         .zip(commands)
-        .map(|((key, _), command)| (key.clone(), Value::String(command.to_batch())))
+        .enumerate()
+        .map(|(index, ((key, _), command))| (key.clone(), Value::String(command.at(index))))
         .collect();
-    (serde_json::json!({ "halt": 0, "cmd": cmd }), keys)
+    (serde_json::json!({ "halt": u8::from(halt), "cmd": cmd }), keys)
 }
 
 fn append(text: &mut String, separator: &mut char, key: &str, value: &Value) {
@@ -194,11 +233,24 @@ mod tests {
     #[test]
     fn commands_keep_their_order_in_the_body() {
         let commands: Vec<Command> = (0..MAX_COMMANDS).map(|id| command(json!({ "id": id }))).collect();
-        let (body, keys) = batch_body(&commands);
+        let (body, keys) = batch_body(&commands.iter().collect::<Vec<_>>(), false);
         let text = body.to_string();
         let places: Vec<usize> = keys.iter().map(|(key, _)| text.find(key.as_str()).unwrap()).collect();
         assert!(places.is_sorted(), "{text}");
         assert!(keys.iter().all(|(key, _)| key.parse::<u32>().is_err()));
+    }
+
+    #[test]
+    fn a_reference_of_ours_names_an_earlier_command_of_the_batch() {
+        let plain = command(json!({ "id": 1 }));
+        let refers =
+            command(json!({ "fields": { "TITLE": "$result[c00]" } })).with_result("id", 1, "[0][ID]");
+        let (body, _) = batch_body(&[&plain, &plain, &refers], true);
+        assert_eq!(
+            body["cmd"]["c02"],
+            "crm.lead.update?fields[TITLE]=%24%20result%5Bc00%5D&id=%24result%5Bc01%5D%5B0%5D%5BID%5D"
+        );
+        assert_eq!(body["halt"], 1);
     }
 
     proptest! {

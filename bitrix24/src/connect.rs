@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::address::PortalAddresses;
 use common::budget::RequestBudget;
+use common::clock::Clock;
 use common::config;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::client::Portal;
 use crate::limits::Limiter;
+use crate::method_time::MethodTimes;
 use crate::metrics::PortalMetrics;
 use crate::transport::{HttpSettings, HttpTransport, InvalidWebhook};
 
@@ -29,19 +32,22 @@ pub fn check(config: &config::Config) -> Result<(), config::ConfigError> {
     if wrong.is_empty() { Ok(()) } else { Err(config::ConfigError(wrong)) }
 }
 
-/// The client of one configured portal, sending no more than the shared budget grants.
+/// The client of one configured portal, sending no more than `account`, which all processes share, grants.
 ///
 /// # Errors
 /// When the webhook's address cannot be used.
-pub fn connect(
+pub fn connect<A: RequestBudget + PortalAddresses>(
     portal: &config::Portal,
     requests: &config::PortalRequests,
-    budget: Arc<dyn RequestBudget>,
+    account: Arc<A>,
+    clock: Arc<dyn Clock>,
     metrics: Arc<PortalMetrics>,
-) -> Result<Arc<Portal>, InvalidWebhook> {
+) -> Result<Portal, InvalidWebhook> {
     let transport = Arc::new(http(&portal.webhook_url, requests)?);
-    let limiter = Arc::new(Limiter::new(portal.name.clone(), portal.limits.into(), Some(budget)));
-    Ok(Arc::new(Portal::new(portal.name.clone(), transport, limiter, metrics)))
+    let methods = MethodTimes::new(f64::from(portal.limits.method_seconds), clock);
+    let budget = Arc::<A>::clone(&account);
+    let limiter = Arc::new(Limiter::new(portal.name.clone(), portal.limits.into(), methods, Some(budget)));
+    Ok(Portal::new(portal.name.clone(), transport, limiter, metrics).remembering(account))
 }
 
 fn http(

@@ -37,6 +37,8 @@ pub struct Timing {
     /// The time this method has used within the last ten minutes, in seconds: a running total, not
     /// this request's share.
     pub operating: Option<f64>,
+    /// In how many seconds the oldest part of that leaves the window, by the portal's own clock.
+    pub resets_in: Option<f64>,
 }
 
 /// Reads the answer to `method`.
@@ -138,7 +140,8 @@ fn timing(time: &Value) -> Timing {
         let value: &Value = time.get(key)?;
         value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
     };
-    Timing { duration: seconds("duration"), operating: seconds("operating") }
+    let resets_in = seconds("operating_reset_at").zip(seconds("finish")).map(|(at, now)| (at - now).max(0.0));
+    Timing { duration: seconds("duration"), operating: seconds("operating"), resets_in }
 }
 
 /// The host of an address, and nothing of its path, which contains the webhook's secret.
@@ -164,7 +167,7 @@ mod tests {
         let full = r#"{"result":[],"next":"50","total":654,"time":{"duration":"0.1","operating":0.31}}"#;
         let envelope = read("crm.lead.list", &answer(200, full)).unwrap();
         assert_eq!((envelope.next, envelope.total), (Some(50), Some(654)));
-        assert_eq!(envelope.time, Timing { duration: Some(0.1), operating: Some(0.31) });
+        assert_eq!(envelope.time, Timing { duration: Some(0.1), operating: Some(0.31), resets_in: None });
 
         let bare = read("crm.lead.update", &answer(200, r#"{"result":true}"#)).unwrap();
         assert_eq!((bare.result, bare.next, bare.time), (json!(true), None, Timing::default()));
@@ -218,9 +221,11 @@ mod tests {
     #[test]
     fn a_batch_tells_the_time_of_each_method_that_ran() {
         let keys = [("c00".to_owned(), "crm.lead.get"), ("c01".to_owned(), "crm.lead.update")];
-        let result = json!({"result_time": {"c01": {"duration": 0.2, "operating": "3.5"}}});
+        let result = json!({"result_time": {"c01": {"duration": 0.2, "operating": "3.5", "finish": 100.5,
+            "operating_reset_at": 130}}});
         let times: Vec<_> = batch_times(&result, &keys).collect();
-        assert_eq!(times, [("crm.lead.update", Timing { duration: Some(0.2), operating: Some(3.5) })]);
+        let told = Timing { duration: Some(0.2), operating: Some(3.5), resets_in: Some(29.5) };
+        assert_eq!(times, [("crm.lead.update", told)]);
         for empty in [json!({"result_time": []}), json!({}), json!([])] {
             assert_eq!(batch_times(&empty, &keys).count(), 0, "{empty}");
         }

@@ -89,11 +89,25 @@ pub enum PortalError {
         /// Which method.
         method: String,
     },
+    /// A command before this one in its batch failed, and so this one did not run.
+    #[error("{method}: not run, because a command before it failed")]
+    NotRun {
+        /// Which method.
+        method: String,
+    },
     /// More commands than a batch may carry, or none; nothing was sent.
     #[error("a batch of {count} commands; 1 to {} are allowed", crate::command::MAX_COMMANDS)]
     BatchSize {
         /// How many were given.
         count: usize,
+    },
+    /// The portal would refuse this method, because it has used up its time; it was not sent.
+    #[error("{method}: left alone until the portal frees some of its execution time")]
+    MethodBlocked {
+        /// Which method.
+        method: String,
+        /// How long that will be.
+        wait: Duration,
     },
     /// The shared budget could not be asked; nothing was sent.
     #[error("waiting for permission to send")]
@@ -128,9 +142,12 @@ impl PortalError {
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::Interrupted => true,
-            Self::Renamed { .. } | Self::NotSent { .. } | Self::BatchSize { .. } | Self::Budget { .. } => {
-                false
-            }
+            Self::Renamed { .. }
+            | Self::NotSent { .. }
+            | Self::BatchSize { .. }
+            | Self::MethodBlocked { .. }
+            | Self::NotRun { .. }
+            | Self::Budget { .. } => false,
         }
     }
 
@@ -154,6 +171,12 @@ impl PortalError {
     #[must_use]
     pub fn is_query_limit(&self) -> bool {
         matches!(self, Self::Refused { code: PortalCode::QueryLimitExceeded, .. })
+    }
+
+    /// Whether the portal refused the method because it has used up its time; it did not run.
+    #[must_use]
+    pub fn is_operation_time_limit(&self) -> bool {
+        matches!(self, Self::Refused { code: PortalCode::OperationTimeLimit, .. })
     }
 
     /// The same refusal under another code, where the method's page gives the words that meaning.
@@ -186,9 +209,10 @@ impl Failure for PortalError {
             | Self::Unreadable { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
+            | Self::NotRun { .. }
             | Self::Interrupted => FailureClass::Transient,
-            // Our own store is away; the message is not to blame.
-            Self::Budget { .. } => FailureClass::Throttled,
+            // Our own store is away, or nothing may be sent; the message is not to blame.
+            Self::Budget { .. } | Self::MethodBlocked { .. } => FailureClass::Throttled,
             Self::BatchSize { .. } => FailureClass::Permanent,
         }
     }
@@ -196,6 +220,7 @@ impl Failure for PortalError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { code: PortalCode::OperationTimeLimit, .. } => Some(OPERATION_TIME_BUCKET),
+            Self::MethodBlocked { wait, .. } => Some(*wait),
             Self::Refused { .. }
             | Self::Status { .. }
             | Self::Renamed { .. }
@@ -204,6 +229,7 @@ impl Failure for PortalError {
             | Self::Unreadable { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
+            | Self::NotRun { .. }
             | Self::BatchSize { .. }
             | Self::Budget { .. }
             | Self::Interrupted => None,

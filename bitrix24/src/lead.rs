@@ -11,11 +11,10 @@ use std::fmt;
 use common::ids::{LeadId, UserId};
 use serde_json::{Map, Value, json};
 
-use crate::client::Portal;
+use crate::client::{Permit, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
 use crate::error::PortalError;
-use crate::limits::Permit;
 
 /// Rows of one list. Fixed by the portal; page "Features of list methods".
 pub const LEADS_A_LIST: usize = 50;
@@ -23,9 +22,10 @@ pub const LEADS_A_LIST: usize = 50;
 /// The most leads one request can read: a batch full of lists.
 pub const LEADS_A_BATCH: usize = LEADS_A_LIST * MAX_COMMANDS;
 
-const GET: &str = "crm.lead.get";
-const LIST: &str = "crm.lead.list";
-const UPDATE: &str = "crm.lead.update";
+pub(crate) const GET: &str = "crm.lead.get";
+pub(crate) const LIST: &str = "crm.lead.list";
+/// The method that sets an owner, for [`Portal::permit`].
+pub const UPDATE: &str = "crm.lead.update";
 
 /// What makes a row of the list equal to what `crm.lead.get` answers: all base fields, all custom
 /// ones, and the fields of several values, which no mask includes.
@@ -57,6 +57,23 @@ pub enum Written {
     /// There is no such lead any more.
     NoLead,
 }
+
+/// What became of giving a lead to somebody, if it was still where it was.
+#[derive(Debug)]
+pub enum Given {
+    /// Nothing was written: the lead has another owner, or is gone.
+    Otherwise,
+    /// It was there.
+    Still {
+        /// What became of the write.
+        written: Result<Written, PortalError>,
+        /// What the command behind it brought; none where there is none, or it did not run.
+        then: Option<Result<Value, PortalError>>,
+    },
+}
+
+/// The owners of leads; a lead that does not exist any more is not there.
+pub type Owners = BTreeMap<LeadId, Option<UserId>>;
 
 /// What reading several leads brought: one outcome an id, in the order of the ids; `None` for a lead
 /// that does not exist any more.
@@ -117,6 +134,25 @@ pub fn set_owner_command(lead: LeadId, owner: UserId, more: Map<String, Value>) 
     Command::new(UPDATE, object(json!({ "id": lead.get(), "fields": fields })))
 }
 
+/// The command that reads the owners of up to [`LEADS_A_LIST`] leads. [`owners`] reads the result.
+#[must_use]
+pub fn owners_command(ids: &[LeadId]) -> Command {
+    let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
+    let params = json!({
+        "filter": { "@ID": ids }, "order": { "ID": "ASC" }, "select": ["ID", "ASSIGNED_BY_ID"], "start": -1,
+    });
+    Command::new(LIST, object(params))
+}
+
+/// Reads what [`owners_command`] brought for the leads `asked` for.
+///
+/// # Errors
+/// The list's own failure; [`PortalError::Unexpected`] when the result is no list of these leads.
+pub fn owners(asked: &[LeadId], outcome: Result<Value, PortalError>) -> Result<Owners, PortalError> {
+    let rows = outcome.map_err(denied_to_all).and_then(|rows| rows_of(asked, rows))?;
+    Ok(rows.into_iter().map(|(id, lead)| (id, lead.owner)).collect())
+}
+
 /// Reads what an update answered, alone or in a batch.
 ///
 /// # Errors
@@ -136,7 +172,7 @@ impl Portal {
     /// # Errors
     /// [`PortalError`]; permanent when the webhook's owner may not read this lead.
     pub async fn get_lead(&self, id: LeadId) -> Result<Option<PortalLead>, PortalError> {
-        self.get_lead_with(self.permit().await?, id).await
+        self.get_lead_with(self.permit(&[GET]).await?, id).await
     }
 
     /// As [`Portal::get_lead`], with a permit taken before.
@@ -162,7 +198,7 @@ impl Portal {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.get_leads_with(self.permit().await?, ids).await
+        self.get_leads_with(self.permit(&[LIST]).await?, ids).await
     }
 
     /// As [`Portal::get_leads`], with a permit taken before.
@@ -190,6 +226,45 @@ impl Portal {
             }
         }
         Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or(Ok(None))).collect())
+    }
+
+    /// Makes `to` responsible for `lead` and writes `more` fields with it, if `from` still is, and then runs
+    /// `then`: all in one request, in which nobody can come between the look and the write.
+    ///
+    /// The portal has no conditional write. But a command of a batch can take its parameter from the result
+    /// of an earlier one: the update takes the lead's id from a list of the leads that have this id and this
+    /// owner. Where there is none, the id is an empty list, which the portal refuses, and the batch ends.
+    ///
+    /// # Errors
+    /// The request as a whole, or the look; nothing was written then unless [`PortalError::is_ambiguous`].
+    ///
+    /// Source: page "Batch requests"; a reference whose path ends early yields what is there.
+    pub async fn give_with(
+        &self,
+        permit: Permit,
+        lead: LeadId,
+        (from, to): (UserId, UserId),
+        more: Map<String, Value>,
+        then: Option<Command>,
+    ) -> Result<Given, PortalError> {
+        let look = json!({
+            "filter": { "ID": lead.get(), "ASSIGNED_BY_ID": from.get() }, "select": ["ID", "ASSIGNED_BY_ID"],
+            "start": -1,
+        });
+        let mut params = set_owner_command(lead, to, more).params().clone();
+        params.remove("id");
+        let update = Command::new(UPDATE, params).with_result("id", 1, "[0][ID]");
+        let commands: Vec<Command> =
+            [Command::new(LIST, object(look)), update].into_iter().chain(then).collect();
+        let mut outcomes = self.batch_until_failure(permit, &commands).await?.into_iter();
+        let mut next = || outcomes.next().unwrap_or(Err(PortalError::Interrupted));
+        if owners(&[lead], next())?.is_empty() {
+            return Ok(Given::Otherwise);
+        }
+        let written = written(next());
+        let then =
+            (commands.len() > 2).then(next).filter(|then| !matches!(then, Err(PortalError::NotRun { .. })));
+        Ok(Given::Still { written, then })
     }
 
     /// Makes `owner` responsible for `lead` and writes `more` fields with it, in one request of its

@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::ids::LeadId;
 use tokio::time::Instant;
 
-use crate::client::Portal;
+use crate::client::{Permit, Portal};
 use crate::error::PortalError;
-use crate::lead::PortalLead;
-use crate::limits::Permit;
+use crate::lead::{GET, LIST, PortalLead};
 use crate::metrics::PackKind;
 use crate::pack::{PackLimits, PackSender, Packer};
 
@@ -26,6 +26,10 @@ pub const MAX_LEADS_A_REQUEST: usize = 500;
 /// Requests under way at once. With answers after 2 s at the latest, four keep up with the two
 /// requests a second of the standard plan.
 const PACKS_IN_FLIGHT: usize = 4;
+
+/// How long a lead waits for others while there are many: about as long as a router takes to decide the
+/// leads of a full request, which then come back for the next one.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Callers that wait to be packed: what the four packs under way can take away at once.
 const QUEUE: usize = MAX_LEADS_A_REQUEST * PACKS_IN_FLIGHT;
@@ -41,8 +45,13 @@ impl LeadReader {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(portal: Arc<Portal>) -> Self {
-        let limits = PackLimits { max_pack: MAX_LEADS_A_REQUEST, in_flight: PACKS_IN_FLIGHT, queue: QUEUE };
+    pub fn new(portal: Portal) -> Self {
+        let limits = PackLimits {
+            max_pack: MAX_LEADS_A_REQUEST,
+            in_flight: PACKS_IN_FLIGHT,
+            queue: QUEUE,
+            linger: LINGER,
+        };
         Self { packer: Packer::new(Arc::new(LeadPacks { portal }), limits) }
     }
 
@@ -56,13 +65,17 @@ impl LeadReader {
 }
 
 struct LeadPacks {
-    portal: Arc<Portal>,
+    portal: Portal,
 }
 
 #[async_trait]
 impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
     async fn permit(&self) -> Result<Permit, PortalError> {
-        self.portal.permit().await
+        self.portal.permit(&[GET, LIST]).await
+    }
+
+    fn has_plenty(&self) -> bool {
+        self.portal.has_plenty()
     }
 
     async fn send(&self, permit: Permit, pack: Vec<LeadId>) -> Vec<Result<Option<PortalLead>, PortalError>> {

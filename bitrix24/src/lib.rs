@@ -2,7 +2,7 @@
 //! a portal.
 //!
 //! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]), what
-//! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`]), the client itself
+//! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
 //! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`]), and how many wishes become one
 //! request ([`pack`], [`lead_reader`]).
 //!
@@ -18,6 +18,7 @@ pub mod error;
 pub mod lead;
 pub mod lead_reader;
 pub mod limits;
+pub mod method_time;
 pub mod metrics;
 pub mod notify;
 mod operating;
@@ -25,12 +26,13 @@ pub mod pack;
 pub mod scan;
 pub mod transport;
 
-pub use client::Portal;
+pub use client::{Permit, Portal};
 pub use command::Command;
 pub use error::PortalError;
 pub use lead::PortalLead;
 pub use lead_reader::LeadReader;
-pub use limits::{Limiter, Permit};
+pub use limits::Limiter;
+pub use method_time::{MethodTimes, Pace};
 pub use metrics::PortalMetrics;
-pub use pack::{PackLimits, PackSender, Packer};
+pub use pack::{Bustle, PackLimits, PackSender, Packer};
 pub use transport::{HttpSettings, HttpTransport, Transport};

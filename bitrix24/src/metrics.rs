@@ -121,6 +121,8 @@ pub struct PortalMetrics {
     lead_seconds: GaugeVec,
     /// Execution time that a method has used, as the portal last said.
     operating: OperatingTimes,
+    /// How often a portal was found to have a new address.
+    renamed: IntCounterVec,
 }
 
 impl PortalMetrics {
@@ -167,7 +169,15 @@ impl PortalMetrics {
                 &["portal", "kind"],
             )?,
             operating: OperatingTimes::new()?,
+            renamed: IntCounterVec::new(
+                Opts::new(
+                    "rota_portal_renames_total",
+                    "Times a portal was found to have a new address; the configuration should have it",
+                ),
+                &["portal"],
+            )?,
         };
+        registry.register(Box::new(metrics.renamed.clone()))?;
         registry.register(Box::new(metrics.lead_seconds.clone()))?;
         registry.register(Box::new(metrics.operating.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -187,6 +197,7 @@ impl PortalMetrics {
             }
         }
         self.wait.with_label_values(&[portal]);
+        self.renamed.with_label_values(&[portal]);
         for kind in PackKind::ALL {
             self.pack_leads.with_label_values(&[portal, kind.as_str()]);
             self.lead_seconds.with_label_values(&[portal, kind.as_str()]);
@@ -214,6 +225,10 @@ impl PortalMetrics {
         let (portal, method) = (portal.as_str(), label(method));
         self.requests.with_label_values(&[portal, method, outcome.as_str()]).inc();
         self.duration.with_label_values(&[portal, method]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn renamed(&self, portal: &PortalName) {
+        self.renamed.with_label_values(&[portal.as_str()]).inc();
     }
 
     pub(crate) fn waited(&self, portal: &PortalName, time: Duration) {
@@ -289,7 +304,7 @@ mod tests {
         let metrics = PortalMetrics::new(&registry).unwrap();
         let acme = "acme".parse().unwrap();
         metrics.start_at_zero(&acme);
-        let time = Timing { duration: None, operating: Some(12.5) };
+        let time = Timing { operating: Some(12.5), ..Timing::default() };
         for method in ["crm.lead.update", "batch", "crm.deal.list"] {
             metrics.told(&acme, method, time);
         }

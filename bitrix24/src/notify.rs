@@ -29,6 +29,17 @@ pub enum Author {
     Nobody,
 }
 
+impl Author {
+    /// The method that sends a notice from them.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::WebhookOwner => "im.notify.personal.add",
+            Self::Nobody => "im.notify.system.add",
+        }
+    }
+}
+
 /// One notice to one employee.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -48,10 +59,6 @@ impl Notice {
     /// Source: pages "Add Personal Notification" and "Add System Notification".
     #[must_use]
     pub fn command(&self) -> Command {
-        let method = match self.author {
-            Author::WebhookOwner => "im.notify.personal.add",
-            Author::Nobody => "im.notify.system.add",
-        };
         let params: Map<String, Value> = [
             ("USER_ID", json!(self.to.get())),
             ("MESSAGE", json!(shortened(&self.message, MAX_MESSAGE_CHARS))),
@@ -60,7 +67,7 @@ impl Notice {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-        Command::new(method, params)
+        Command::new(self.author.method(), params)
     }
 }
 

@@ -2,17 +2,20 @@
 //!
 //! Callers submit single requests and wait for their own answers. One task takes the permission to
 //! send *first* and only then closes the pack, with whatever waits at that moment: a lone request
-//! goes at once, and while the portal's budget is used up the pack grows instead of the queue. What a
+//! goes at once, and while the portal's budget is used up the pack grows instead of the queue. Where many
+//! come one after the other, a pack waits a little for more of them before it asks ([`Bustle`]). What a
 //! pack is made into is the [`PackSender`]'s affair; reading leads is in [`crate::lead_reader`].
 //! No caller waits for ever: a panic, a short answer or the end of the task is an error for each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use crate::client::Permit;
 use crate::error::PortalError;
-use crate::limits::Permit;
 
 /// Sends packs of requests `R` and brings an answer `A` to each.
 #[async_trait]
@@ -22,6 +25,9 @@ pub trait PackSender<R, A>: Send + Sync + 'static {
     /// # Errors
     /// When no permission can be had; everybody in the pack that was to be sent gets this error.
     async fn permit(&self) -> Result<Permit, PortalError>;
+
+    /// Whether a request more or less does not matter at this moment: [`crate::Portal::has_plenty`].
+    fn has_plenty(&self) -> bool;
 
     /// Sends `pack`, which has 1 to `max_pack` requests in the order they were submitted, and returns
     /// as many answers in the same order. Who is left without an answer gets
@@ -38,6 +44,41 @@ pub struct PackLimits {
     pub in_flight: usize,
     /// Requests that wait to be packed; who comes later waits in [`Packer::submit`].
     pub queue: usize,
+    /// How long a pack that is not full waits for more, where there are many ([`Bustle`]).
+    pub linger: Duration,
+}
+
+/// Whether there are so many requests that it pays to wait for more of them: a lone one waits for nothing.
+#[derive(Debug)]
+pub struct Bustle {
+    linger: Duration,
+    last_many: Option<Instant>,
+}
+
+impl Bustle {
+    /// A pack of up to this many says nothing.
+    const FEW: usize = 4;
+
+    /// For packs that wait `linger` for more.
+    #[must_use]
+    pub fn new(linger: Duration) -> Self {
+        Self { linger, last_many: None }
+    }
+
+    /// A pack of this size was closed.
+    pub fn closed(&mut self, size: usize) {
+        if size > Self::FEW {
+            self.last_many = Some(Instant::now());
+        }
+    }
+
+    /// How long the next pack waits for more: not at all while requests are plenty and the last packs
+    /// were small.
+    #[must_use]
+    pub fn linger(&self, has_plenty: bool) -> Duration {
+        let many = self.last_many.is_some_and(|at| at.elapsed() < 3 * self.linger);
+        if many || !has_plenty { self.linger } else { Duration::ZERO }
+    }
 }
 
 /// Gathers single requests into packs. Dropping the packer ends its task once all requests submitted
@@ -83,21 +124,29 @@ async fn pack_all<R: Send + 'static, A: Send + 'static>(
     limits: PackLimits,
 ) {
     let slots = Arc::new(Semaphore::new(limits.in_flight.max(1)));
+    let mut bustle = Bustle::new(limits.linger);
     while let Some(first) = waiting.recv().await {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
+        let mut pack = vec![first];
+        let until = Instant::now() + bustle.linger(sender.has_plenty());
+        while pack.len() < limits.max_pack
+            && let Ok(Some(next)) = timeout_at(until, waiting.recv()).await
+        {
+            pack.push(next);
+        }
         let asking = Arc::clone(&sender);
         let permit =
             tokio::spawn(async move { asking.permit().await }).await.unwrap_or(Err(PortalError::Interrupted));
 
-        let mut pack = vec![first];
         while pack.len() < limits.max_pack
             && let Ok(next) = waiting.try_recv()
         {
             pack.push(next);
         }
         pack.retain(|waiting| !waiting.answer.is_closed());
+        bustle.closed(pack.len());
 
         match permit {
             Ok(permit) if !pack.is_empty() => {

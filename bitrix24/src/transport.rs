@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,25 @@ pub struct Answer {
     pub location: Option<String>,
 }
 
+impl Answer {
+    /// Whether it points elsewhere instead of answering.
+    #[must_use]
+    pub fn is_redirect(&self) -> bool {
+        (300..400).contains(&self.status)
+    }
+}
+
+/// A portal's change of address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The host of the configuration.
+    pub configured: String,
+    /// The host used so far.
+    pub from: String,
+    /// The host used from now on; the same where we had moved already.
+    pub to: String,
+}
+
 /// A request that brought no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -53,6 +73,17 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// When nothing readable came back; see [`TransportError`] for whether the request may have run.
     async fn send(&self, method: &str, body: &Value) -> Result<Answer, TransportError>;
+
+    /// Sends all further requests to the host in `location`, if it is of the same kind as the one
+    /// configured; otherwise nothing changes.
+    fn move_to(&self, location: &str) -> Option<Move>;
+
+    /// The host that is used, with its port if it has one.
+    fn host(&self) -> String;
+
+    /// Sends all further requests to this host, which [`Transport::move_to`] found before; ignored where
+    /// it would not be found now.
+    fn use_host(&self, host: &str);
 }
 
 /// How requests are sent.
@@ -86,7 +117,8 @@ pub enum InvalidWebhook {
 /// Source: the pages "General principles" and "Local webhooks" of the REST documentation.
 pub struct HttpTransport {
     client: Client,
-    webhook: Url,
+    webhook: RwLock<Url>,
+    configured: Url,
 }
 
 impl HttpTransport {
@@ -121,11 +153,15 @@ impl HttpTransport {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|e| InvalidWebhook::Client(e.without_url()))?;
-        Ok(Self { client, webhook })
+        Ok(Self { client, webhook: RwLock::new(webhook.clone()), configured: webhook })
+    }
+
+    fn webhook(&self) -> Url {
+        self.webhook.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn address(&self, method: &str) -> Url {
-        let mut url = self.webhook.clone();
+        let mut url = self.webhook();
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(method);
         }
@@ -135,7 +171,7 @@ impl HttpTransport {
 
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").field("host", &self.webhook.host_str()).finish_non_exhaustive()
+        f.debug_struct("HttpTransport").field("host", &self.host()).finish_non_exhaustive()
     }
 }
 
@@ -160,6 +196,49 @@ impl Transport for HttpTransport {
         }
         Ok(Answer { status, body, location })
     }
+
+    fn move_to(&self, location: &str) -> Option<Move> {
+        let new = Url::parse(location).ok().filter(|new| same_kind(&self.configured, new))?;
+        let mut webhook = self.webhook.write().unwrap_or_else(PoisonError::into_inner);
+        let from = authority(&webhook);
+        webhook.set_host(new.host_str()).ok()?;
+        webhook.set_port(new.port()).ok()?;
+        Some(Move { configured: authority(&self.configured), from, to: authority(&webhook) })
+    }
+
+    fn host(&self) -> String {
+        authority(&self.webhook())
+    }
+
+    fn use_host(&self, host: &str) {
+        drop(self.move_to(&format!("{}://{host}/", self.configured.scheme())));
+    }
+}
+
+/// The host and port of an address, as a person writes them.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether a portal may have moved from one address to the other: a new first name under the same domain
+/// (`acme.bitrix24.com`, `acme-group.bitrix24.com`), by the same scheme. Anything else could be anybody,
+/// and the webhook's secret would be told to them. Between ports of this computer everything is the same.
+fn same_kind(old: &Url, new: &Url) -> bool {
+    let (Some(old_host), Some(new_host)) = (old.host_str(), new.host_str()) else { return false };
+    if old.scheme() != new.scheme() || !new.username().is_empty() || new.password().is_some() {
+        return false;
+    }
+    if is_this_computer(old_host) || is_this_computer(new_host) {
+        return is_this_computer(old_host) && is_this_computer(new_host);
+    }
+    let domain = |host: &str| {
+        let (first, domain) = host.split_once('.')?;
+        let named = !first.is_empty() && domain.contains('.') && host.parse::<IpAddr>().is_err();
+        named.then(|| domain.to_ascii_lowercase())
+    };
+    old.port_or_known_default() == new.port_or_known_default()
+        && domain(old_host).is_some_and(|domain_of_old| domain(new_host) == Some(domain_of_old))
 }
 
 fn is_this_computer(host: &str) -> bool {
@@ -205,6 +284,35 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{bad}");
         }
         assert!(transport("http://portal.test/rest/1/s3cret/", true).is_ok());
+    }
+
+    #[test]
+    fn a_portal_moves_only_to_a_host_of_the_same_kind() {
+        const OLD: &str = "https://acme.bitrix24.com/rest/1/s3cret/";
+        for (webhook, location, to) in [
+            (OLD, "https://acme-group.bitrix24.com/rest/1/s3cret/batch?x=1", Some("acme-group.bitrix24.com")),
+            (OLD, "https://ACME2.Bitrix24.COM/", Some("acme2.bitrix24.com")),
+            (OLD, "http://acme2.bitrix24.com/rest/1/s3cret/batch", None),
+            (OLD, "https://acme2.bitrix24.com:8443/", None),
+            (OLD, "https://acme2.bitrix24.ru/", None),
+            (OLD, "https://bitrix24.com/", None),
+            (OLD, "https://evil.test/acme.bitrix24.com", None),
+            (OLD, "https://a.evil.bitrix24.com/", None),
+            (OLD, "https://user@acme2.bitrix24.com/", None),
+            (OLD, "https://127.0.0.1/", None),
+            (OLD, "/rest/1/s3cret/batch", None),
+            ("https://10.1.2.3/rest/1/s3cret/", "https://10.9.2.3/", None),
+            ("http://127.0.0.1:81/rest/1/s3cret/", "http://127.0.0.1:82/x", Some("127.0.0.1:82")),
+        ] {
+            let made = transport(webhook, false).unwrap();
+            let moved = made.move_to(location);
+            assert_eq!(moved.as_ref().map(|moved| moved.to.as_str()), to, "{location}");
+            let host = to.map_or_else(|| authority(&made.configured), str::to_owned);
+            assert_eq!(made.host(), host, "{location}");
+            assert!(made.address("batch").path().ends_with("/rest/1/s3cret/batch"), "{location}");
+            made.use_host("evil.test");
+            assert_eq!(made.host(), host, "{location}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows a rule of distribution, a method of the portal or a table of the store.
 
+pub mod address;
 pub mod admin;
 pub mod broker;
 pub mod budget;

@@ -37,6 +37,8 @@ pub struct Plan {
     pub routing: String,
     /// Settings of the simulated portal.
     pub portal: Value,
+    /// Further keys of the portal's section of the configuration, as lines of YAML, without indentation.
+    pub portal_keys: Vec<String>,
     /// Further sections of the configuration, as YAML.
     pub config: String,
 }
@@ -80,6 +82,7 @@ impl Pipeline {
         let prefix = format!("e2e-{}", &unique[unique.len() - 12..]);
         let database_url = create_database(database_url, &prefix.replace('-', "_"))?;
         let (simulator, portal) = start_simulator(dir.path(), &plan.portal).await?;
+        let portal_keys: Vec<String> = plan.portal_keys.iter().map(|line| format!("    {line}\n")).collect();
         let config = format!(
             "amqp: {{ url: '{amqp_url}', prefix: {prefix} }}\n\
              database: {{ url: '{database_url}', connections: 4 }}\n\
@@ -89,8 +92,11 @@ impl Pipeline {
              \x20   webhook_url: {}\n\
              \x20   application_token: 51856fefc120afa4b628cc82d3935cce\n\
              \x20   routing: routing.yaml\n\
+             {}\
              {}\n",
-            portal.webhook_url, plan.config
+            portal.webhook_url,
+            portal_keys.concat(),
+            plan.config
         );
         fs::write(dir.path().join("rota.yaml"), config)?;
         fs::write(dir.path().join("routing.yaml"), &plan.routing)?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bitrix24::connect::connect;
 use bitrix24::{Portal, PortalMetrics};
 use common::broker::topology::Topology;
+use common::budget::Purpose;
 use common::clock::Clock;
 use common::failure::{HandlerError, chain};
 use common::ids::LeadId;
@@ -47,7 +48,7 @@ pub(crate) struct Sweeper {
 
 /// The scan of one portal.
 struct Sweep {
-    portal: Arc<Portal>,
+    portal: Portal,
     store: Arc<dyn Store>,
     outbox: Arc<Outbox>,
     topology: Arc<Topology>,
@@ -75,11 +76,12 @@ impl Sweeper {
         let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
         let mut sweeps = Vec::new();
         for portal in &config.portals {
-            let budget = Arc::new(postgres.clone());
-            let portal = connect(portal, &config.portal_requests, budget, Arc::clone(&portal_metrics))
-                .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+            let (account, clock) = (Arc::new(postgres.clone()), Arc::clone(&context.clock));
+            let portal =
+                connect(portal, &config.portal_requests, account, clock, Arc::clone(&portal_metrics))
+                    .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
             sweeps.push(Sweep {
-                portal,
+                portal: portal.for_purpose(Purpose::Background),
                 store: Arc::new(postgres.clone()),
                 outbox: Arc::clone(outbox),
                 topology: Arc::clone(&context.topology),

@@ -1,7 +1,15 @@
 //! Before writing: is the lead still what the decision saw?
 
-use bitrix24::PortalLead;
 use common::ids::UserId;
+
+/// What was seen of a lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is not there any more, or we may not see it.
+    Gone,
+    /// It has this owner.
+    OwnedBy(Option<UserId>),
+}
 
 /// What is to be done about a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,27 +27,18 @@ pub(crate) enum Step {
 /// Compares the lead as it is with the owner the decision saw and the owner it chose. `owner_set`
 /// says that we have set the owner before, so that another one now is a person's doing even if it is
 /// the one the decision saw.
-pub(crate) fn step(lead: Option<&PortalLead>, from: Option<UserId>, to: UserId, owner_set: bool) -> Step {
-    match lead {
-        None => Step::Deleted,
-        Some(lead) if lead.owner == Some(to) => Step::OnlyNotify,
-        Some(lead) if lead.owner == from && !owner_set => Step::SetOwner,
-        Some(_) => Step::KeptByPerson,
+pub(crate) fn step(seen: Seen, from: Option<UserId>, to: UserId, owner_set: bool) -> Step {
+    match seen {
+        Seen::Gone => Step::Deleted,
+        Seen::OwnedBy(owner) if owner == Some(to) => Step::OnlyNotify,
+        Seen::OwnedBy(owner) if owner == from && !owner_set => Step::SetOwner,
+        Seen::OwnedBy(_) => Step::KeptByPerson,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lead(owner: Option<u64>) -> PortalLead {
-        PortalLead {
-            id: common::ids::LeadId::new(42).unwrap(),
-            owner: owner.and_then(UserId::new),
-            title: String::new(),
-            fields: serde_json::Map::new(),
-        }
-    }
 
     #[test]
     fn a_persons_choice_is_kept() {
@@ -53,10 +52,10 @@ mod tests {
             (Some(1), true, Step::KeptByPerson),
             (None, false, Step::KeptByPerson),
         ] {
-            let lead = lead(owner);
-            assert_eq!(step(Some(&lead), seen, chosen, owner_set), expected, "{owner:?} {owner_set}");
+            let lead = Seen::OwnedBy(owner.and_then(UserId::new));
+            assert_eq!(step(lead, seen, chosen, owner_set), expected, "{owner:?} {owner_set}");
         }
-        assert_eq!(step(None, seen, chosen, false), Step::Deleted);
-        assert_eq!(step(Some(&lead(None)), None, chosen, false), Step::SetOwner);
+        assert_eq!(step(Seen::Gone, seen, chosen, false), Step::Deleted);
+        assert_eq!(step(Seen::OwnedBy(None), None, chosen, false), Step::SetOwner);
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitrix24::deal::NewDeal;
-use bitrix24::pack::Packer;
-use bitrix24::{LeadReader, Portal, PortalError, PortalLead};
+use bitrix24::{LeadReader, Portal, PortalError};
 use common::broker::worker::{Handler, Outcome, Received};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError};
@@ -19,10 +18,10 @@ use serde_json::Map;
 use store::{AssignmentState, Done, Store};
 use uuid::Uuid;
 
-use crate::compare::{Step, step};
+use crate::compare::Step;
 use crate::metrics::NotifierMetrics;
+use crate::packing::Packs;
 use crate::recovery::{self, Found};
-use crate::wording::Wording;
 use crate::writer::{ASSIGNED, Write, WriteEnd};
 
 /// The outcome for a lead that is gone.
@@ -39,11 +38,10 @@ const PACK_MAY_RUN: SignedDuration = SignedDuration::from_secs(60);
 /// Handles the assignment commands of one portal.
 pub(crate) struct Assign {
     pub(crate) portal: PortalName,
-    pub(crate) client: Arc<Portal>,
+    pub(crate) client: Portal,
     pub(crate) reader: LeadReader,
-    pub(crate) writer: Packer<Write, WriteEnd>,
+    pub(crate) packs: Packs,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) wording: Wording,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<NotifierMetrics>,
 }
@@ -103,8 +101,8 @@ impl Handler for Assign {
         loop {
             match self.store.assignment(&key).await? {
                 AssignmentState::Finished(_) => return Ok(Outcome::Before("done_before")),
-                AssignmentState::Open { owner_set, notified, deal_sent_at } => {
-                    let before = Before { owner_set, notified, deal_sent_at };
+                AssignmentState::Open { owner_set, notified, deal_sent_at, title } => {
+                    let before = Before { owner_set, notified, deal_sent_at, title };
                     return self.work(&key, command, before, received.attempt.first_seen).await;
                 }
                 AssignmentState::Sent { pack, sent_at } => {
@@ -116,12 +114,14 @@ impl Handler for Assign {
 }
 
 /// What earlier tries have done for sure.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Before {
     owner_set: bool,
     notified: bool,
     /// Not for sure: when the deal was about to be created.
     deal_sent_at: Option<Timestamp>,
+    /// What the lead is called, unless it was told before.
+    title: Option<String>,
 }
 
 impl Assign {
@@ -132,32 +132,30 @@ impl Assign {
         before: Before,
         first_seen: Timestamp,
     ) -> Result<Outcome, HandlerError> {
-        let lead = self.reader.read(command.lead).await?;
-        let (set_owner, lead) = match (step(lead.as_ref(), command.from, command.to, before.owner_set), lead)
-        {
-            (Step::SetOwner, Some(lead)) => (true, lead),
-            (Step::OnlyNotify, Some(lead)) => (false, lead),
-            (Step::KeptByPerson, _) => {
-                return self.finish(key, command, before.owner_set, KEPT_BY_PERSON).await;
-            }
-            (Step::Deleted, _) | (_, None) => {
-                return self.finish(key, command, before.owner_set, DELETED).await;
-            }
-        };
-        let told = before.notified;
-        let notice = if told { None } else { self.wording.notice(key, command.to, &lead) };
         // They went out with the owner, in the same command.
         let fields =
             if before.owner_set { Map::new() } else { command.orders.set.clone().into_iter().collect() };
-        let more_to_do = command.orders.deal.is_some();
-        let write = Write { key: key.clone(), to: command.to, set_owner, fields, notice, told, more_to_do };
-        match self.writer.submit(write).await? {
+        let write = Write {
+            key: key.clone(),
+            from: command.from,
+            to: command.to,
+            owner_set: before.owner_set,
+            fields,
+            title: before.title.unwrap_or_default(),
+            told: before.notified,
+            more_to_do: command.orders.deal.is_some(),
+        };
+        match self.packs.submit(write).await? {
             WriteEnd::Finished(outcome) => {
                 if let Some(deal) = &command.orders.deal {
-                    self.create_deal(key, command.to, deal, &lead, before.deal_sent_at, outcome).await?;
+                    self.create_deal(key, command.to, deal, before.deal_sent_at, outcome).await?;
                 }
                 self.metrics.assigned(&self.portal, outcome, self.clock.now().duration_since(first_seen));
                 Ok(Outcome::Done(outcome))
+            }
+            WriteEnd::LeftAlone(Step::Deleted) => self.finish(key, command, before.owner_set, DELETED).await,
+            WriteEnd::LeftAlone(Step::KeptByPerson | Step::SetOwner | Step::OnlyNotify) => {
+                self.finish(key, command, before.owner_set, KEPT_BY_PERSON).await
             }
             WriteEnd::NoLead => {
                 self.metrics.ended(&self.portal, DELETED);
@@ -177,7 +175,6 @@ impl Assign {
         key: &AssignmentKey,
         owner: UserId,
         deal: &Deal,
-        lead: &PortalLead,
         sent_at: Option<Timestamp>,
         outcome: &'static str,
     ) -> Result<(), HandlerError> {
@@ -195,6 +192,8 @@ impl Assign {
             }
             self.store.deal_not_created(key).await?;
         }
+        // A lead that is gone meanwhile has nothing to hand on but its number.
+        let lead = self.reader.read(key.lead).await?;
         if !self.store.about_to_create_deal(key, self.clock.now()).await? {
             return Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into());
         }
@@ -204,7 +203,7 @@ impl Assign {
             owner,
             category: deal.category,
             stage: deal.stage.clone(),
-            fields: NewDeal::fields_of(lead),
+            fields: lead.as_ref().map(NewDeal::fields_of).unwrap_or_default(),
         };
         match self.client.add_deal(&new).await {
             Ok(id) => Ok(self.store.deal_created(key, id, outcome, self.clock.now()).await?),

@@ -1,13 +1,16 @@
 //! The stage `notifier`: assignment command → responsible person set, person told.
 //!
-//! For each command: read the lead again, compare with what the decision saw ([`compare`]), write
-//! owner and notice as a pair in a pack with others ([`writer`]), word the notice ([`wording`]). What
-//! a pack was about to do is written down before it is sent, so that an end that nobody saw can be
-//! cleared up from the portal's own state ([`recovery`]) instead of being repeated.
+//! For each command ([`handler`]): look at the lead again and compare it with what the decision saw
+//! ([`compare`]), write owner and notice in a pack with others ([`packing`], [`plan`], [`pace`], [`writer`]),
+//! word the notice ([`wording`]). What a pack was about to do is written down before it is sent, so that an end
+//! that nobody saw can be cleared up from the portal's own state ([`recovery`]) instead of being repeated.
 
 mod compare;
 mod handler;
 mod metrics;
+mod pace;
+mod packing;
+mod plan;
 mod recovery;
 mod wording;
 mod writer;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bitrix24::pack::{PackLimits, Packer};
+use bitrix24::connect::connect;
 use bitrix24::{LeadReader, PortalMetrics};
 use common::broker::worker::Worker;
 use common::failure::chain;
@@ -27,15 +30,9 @@ use store::postgres::Postgres;
 
 use crate::handler::Assign;
 use crate::metrics::NotifierMetrics;
+use crate::packing::Packs;
 use crate::wording::Wording;
 use crate::writer::Writer;
-
-/// Assignments in one request: a batch has 50 commands, and each needs two.
-const ASSIGNMENTS_A_PACK: usize = 25;
-
-/// Packs under way at once, as for reads: four keep up with two requests a second where an answer
-/// takes up to two seconds.
-const PACKS_IN_FLIGHT: usize = 4;
 
 /// How often the store is asked whether it is there.
 const ASK_STORE_EVERY: Duration = Duration::from_secs(10);
@@ -56,24 +53,18 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let surroundings = context.surroundings()?;
     let stop = context.lifecycle.stop();
     for portal in &config.portals {
-        let budget = Arc::new(postgres.clone());
-        let client =
-            bitrix24::connect::connect(portal, &config.portal_requests, budget, Arc::clone(&portal_metrics))
-                .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
-        let clock = Arc::clone(&context.clock);
-        let writer = Arc::new(Writer::new(Arc::clone(&client), Arc::clone(&store), Arc::clone(&clock)));
-        let limits = PackLimits {
-            max_pack: ASSIGNMENTS_A_PACK,
-            in_flight: PACKS_IN_FLIGHT,
-            queue: ASSIGNMENTS_A_PACK * PACKS_IN_FLIGHT,
-        };
+        let (account, clock) = (Arc::new(postgres.clone()), Arc::clone(&context.clock));
+        let metrics_of_portal = Arc::clone(&portal_metrics);
+        let client = connect(portal, &config.portal_requests, account, Arc::clone(&clock), metrics_of_portal)
+            .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+        let (store, wording) = (Arc::clone(&store), Wording::new(portal));
+        let writer = Writer::new(client.clone(), Arc::clone(&store), Arc::clone(&clock), wording);
         let handler = Assign {
             portal: portal.name.clone(),
-            client: Arc::clone(&client),
+            client: client.clone(),
             reader: LeadReader::new(client),
-            writer: Packer::new(writer, limits),
-            store: Arc::clone(&store),
-            wording: Wording::new(portal),
+            packs: Packs::new(Arc::new(writer), usize::from(config.notifier.in_flight)),
+            store,
             clock,
             metrics: Arc::clone(&metrics),
         };

@@ -2,7 +2,7 @@
 //!
 //! The commands of a batch run one after the other, owner before notice. So an owner that is set
 //! proves that everything before it ran. What is behind the last proof did not change the portal,
-//! except perhaps for one notice: the one right behind the last owner that was set. That one is sent
+//! except perhaps for one notice: the first one behind the last owner that was set. That one is sent
 //! again, all others are not.
 
 use std::collections::BTreeMap;
@@ -33,9 +33,11 @@ pub(crate) fn find(
     // An owner that was right before the pack proves nothing of the pack.
     let proof = |item: &&PackItem| item.sets_owner && has_new_owner(item);
     let last_proof = pack.iter().filter(proof).map(|item| item.position).max();
-    match last_proof {
-        Some(last) if last > own.position => Found::Both,
-        Some(_) | None if own.sets_owner && has_new_owner(own) => Found::OwnerOnly,
+    let set_here = own.sets_owner && has_new_owner(own);
+    match own.notice_position {
+        Some(notice) if last_proof.is_some_and(|last| last > notice) => Found::Both,
+        None if set_here => Found::Both,
+        Some(_) | None if set_here => Found::OwnerOnly,
         Some(_) | None => Found::Nothing,
     }
 }
@@ -54,13 +56,14 @@ mod tests {
         }
     }
 
-    /// A pack that gives leads 1, 2, 3, … to user 9; those in `notices` had the right owner before.
+    /// A pack of pairs that gives leads 1, 2, 3, … to user 9; those in `notices` had the right owner before.
     fn pack(leads: u64, notices: &[u64]) -> Vec<PackItem> {
         let item = |lead: u64| PackItem {
             key: key(lead),
             to: UserId::new(9).unwrap(),
-            position: u32::try_from(lead - 1).unwrap(),
+            position: u32::try_from(2 * lead - 2).unwrap(),
             sets_owner: !notices.contains(&lead),
+            notice_position: u32::try_from(2 * lead - 1).ok(),
         };
         (1..=leads).map(item).collect()
     }
@@ -93,5 +96,31 @@ mod tests {
         use Found::{Nothing, OwnerOnly};
         assert_eq!(found(&pack(2, &[2]), &[1, 9]), [Nothing, Nothing]);
         assert_eq!(found(&pack(2, &[2]), &[9, 9]), [OwnerOnly, Nothing]);
+    }
+    #[test]
+    fn of_a_notice_for_several_leads_the_owners_behind_it_are_proof() {
+        use Found::{Both, Nothing, OwnerOnly};
+        // Leads 1 and 2 with one notice, then 3 and 4 with one.
+        let mut pack = pack(4, &[]);
+        for (item, (position, notice)) in pack.iter_mut().zip([(0, 2), (1, 2), (3, 5), (4, 5)]) {
+            (item.position, item.notice_position) = (position, Some(notice));
+        }
+        for (owners, expected) in [
+            ([9, 1, 1, 1], [OwnerOnly, Nothing, Nothing, Nothing]),
+            ([9, 9, 1, 1], [OwnerOnly, OwnerOnly, Nothing, Nothing]),
+            ([9, 9, 9, 1], [Both, Both, OwnerOnly, Nothing]),
+            ([9, 9, 9, 9], [Both, Both, OwnerOnly, OwnerOnly]),
+        ] {
+            assert_eq!(found(&pack, &owners), expected, "{owners:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_notice_an_owner_is_all() {
+        let mut pack = pack(2, &[]);
+        for item in &mut pack {
+            item.notice_position = None;
+        }
+        assert_eq!(found(&pack, &[9, 1]), [Found::Both, Found::Nothing]);
     }
 }

@@ -1,20 +1,33 @@
 //! The words of a notice.
 
-use bitrix24::PortalLead;
 use bitrix24::notify::{Author, Notice, plain};
 use common::config::{self, NotifyChannel};
-use common::ids::UserId;
+use common::ids::{LeadId, UserId};
 use common::messages::AssignmentKey;
 
 /// A title longer than this is cut; a notice is read on a telephone.
 const TITLE_CHARS: usize = 200;
+
+/// The same in a notice about several leads, so that 50 of them fit into what the portal takes.
+const TITLE_CHARS_OF_MANY: usize = 80;
 
 /// How the people of one portal are told.
 #[derive(Debug, Clone)]
 pub(crate) struct Wording {
     author: Option<Author>,
     template: String,
+    digest_template: String,
+    digest_over: usize,
     address: String,
+}
+
+/// A lead that somebody is to be told about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct News<'a> {
+    /// Which assignment.
+    pub(crate) key: &'a AssignmentKey,
+    /// The lead's title as a stranger may have typed it.
+    pub(crate) title: &'a str,
 }
 
 impl Wording {
@@ -26,24 +39,61 @@ impl Wording {
             NotifyChannel::None => None,
         };
         let address = bitrix24::connect::address(&portal.webhook_url);
-        Self { author, template: portal.notify.template.clone(), address }
+        Self {
+            author,
+            template: portal.notify.template.clone(),
+            digest_template: portal.notify.digest_template.clone(),
+            digest_over: usize::try_from(portal.notify.digest_over).unwrap_or(usize::MAX),
+            address,
+        }
+    }
+
+    /// Whether people are told by us.
+    pub(crate) fn tells(&self) -> bool {
+        self.author.is_some()
+    }
+
+    /// Whether so many leads for one person are told by one notice.
+    pub(crate) fn is_digest(&self, leads: usize) -> bool {
+        leads > self.digest_over
     }
 
     /// The notice of an assignment; `None` where people are not told by us.
-    pub(crate) fn notice(&self, key: &AssignmentKey, to: UserId, lead: &PortalLead) -> Option<Notice> {
+    pub(crate) fn notice(&self, to: UserId, news: News<'_>) -> Option<Notice> {
+        let News { key, title } = news;
         let message = fill(&self.template, |placeholder| match placeholder {
-            "title" => Some(title(lead)),
-            "link" => Some(format!("[URL={}/crm/lead/details/{}/]#{}[/URL]", self.address, lead.id, lead.id)),
-            "id" => Some(lead.id.to_string()),
+            "title" => Some(shown(key.lead, title, TITLE_CHARS)),
+            "link" => Some(self.link(key.lead)),
+            "id" => Some(key.lead.to_string()),
             _ => None,
         });
         self.author.map(|author| Notice { author, to, message, tag: key.to_string() })
     }
+
+    /// One notice of several assignments; `None` for none, or where people are not told by us.
+    pub(crate) fn digest(&self, to: UserId, news: &[News<'_>]) -> Option<Notice> {
+        let (first, others) = news.split_first()?;
+        let line = |News { key, title }: &News<'_>| {
+            format!("{} {}", shown(key.lead, title, TITLE_CHARS_OF_MANY), self.link(key.lead))
+        };
+        let message = fill(&self.digest_template, |placeholder| match placeholder {
+            "count" => Some(news.len().to_string()),
+            // The portal's line break.
+            "leads" => Some(news.iter().flat_map(|news| ["#BR#".to_owned(), line(news)]).collect()),
+            _ => None,
+        });
+        let tag = format!("{}+{}", first.key, others.len());
+        self.author.map(|author| Notice { author, to, message, tag })
+    }
+
+    fn link(&self, lead: LeadId) -> String {
+        format!("[URL={}/crm/lead/details/{lead}/]#{lead}[/URL]", self.address)
+    }
 }
 
-fn title(lead: &PortalLead) -> String {
-    let title = plain(&lead.title, TITLE_CHARS);
-    if title.is_empty() { format!("#{}", lead.id) } else { title }
+fn shown(lead: LeadId, title: &str, max_chars: usize) -> String {
+    let title = plain(title, max_chars);
+    if title.is_empty() { format!("#{lead}") } else { title }
 }
 
 /// Replaces `{name}` once; what is put in is not looked at again, so a title cannot hold placeholders.
@@ -67,22 +117,28 @@ fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::LeadId;
     use common::messages::Epoch;
 
     use super::*;
 
-    fn message(template: &str, title: &str) -> String {
-        let wording = Wording {
+    fn key(lead: u64) -> AssignmentKey {
+        let lead = LeadId::new(lead).unwrap();
+        AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST }
+    }
+
+    fn wording(template: &str) -> Wording {
+        Wording {
             author: Some(Author::WebhookOwner),
             template: template.to_owned(),
+            digest_template: config::Notify::default().digest_template,
+            digest_over: 1,
             address: "https://acme.bitrix24.com".to_owned(),
-        };
-        let lead = LeadId::new(42).unwrap();
-        let key = AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST };
-        let lead =
-            PortalLead { id: lead, owner: None, title: title.to_owned(), fields: serde_json::Map::new() };
-        wording.notice(&key, UserId::new(9).unwrap(), &lead).unwrap().message
+        }
+    }
+
+    fn message(template: &str, title: &str) -> String {
+        let news = News { key: &key(42), title };
+        wording(template).notice(UserId::new(9).unwrap(), news).unwrap().message
     }
 
     #[test]
@@ -98,5 +154,30 @@ mod tests {
     fn a_title_can_place_neither_links_nor_placeholders() {
         assert_eq!(message("{title}", "[URL=evil]x[/URL] {link}"), "［URL=evil］x［/URL］ {link}");
         assert_eq!(message("{title} {id} {", ""), "#42 42 {");
+    }
+
+    #[test]
+    fn several_leads_are_a_line_each() {
+        let keys = [key(42), key(43)];
+        let titles = ["[B]Flat[/B]#BR#", ""];
+        let news: Vec<News<'_>> = keys.iter().zip(titles).map(|(key, title)| News { key, title }).collect();
+        let notice = wording("").digest(UserId::new(9).unwrap(), &news).unwrap();
+        assert_eq!(
+            notice.message,
+            "You have been assigned 2 new leads: #BR#［B］Flat［/B］#BR # \
+             [URL=https://acme.bitrix24.com/crm/lead/details/42/]#42[/URL]#BR##43 \
+             [URL=https://acme.bitrix24.com/crm/lead/details/43/]#43[/URL]"
+        );
+        assert_eq!(notice.tag, "acme/42/1+1");
+        assert!(wording("").digest(UserId::new(9).unwrap(), &[]).is_none());
+    }
+
+    #[test]
+    fn fifty_long_titles_fit() {
+        let (keys, title): (Vec<_>, _) =
+            ((1..=50).map(|lead| key(10_000_000 + lead)).collect(), "ш".repeat(500));
+        let news: Vec<News<'_>> = keys.iter().map(|key| News { key, title: &title }).collect();
+        let notice = wording("").digest(UserId::new(9).unwrap(), &news).unwrap();
+        assert!(notice.message.chars().count() < bitrix24::notify::MAX_MESSAGE_CHARS);
     }
 }

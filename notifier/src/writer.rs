@@ -1,46 +1,44 @@
 //! Writes owners and notices, many in one request, and writes down first what it is about to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
-use bitrix24::lead::{Written, set_owner_command, written};
+use bitrix24::command::MAX_COMMANDS;
+use bitrix24::lead::{Given, Owners, UPDATE, Written, owners, owners_command, written};
 use bitrix24::metrics::PackKind;
 use bitrix24::notify::{Notice, NoticeResult};
-use bitrix24::{Command, PackSender, Permit, Portal, PortalError};
+use bitrix24::{Permit, Portal, PortalError};
 use common::clock::Clock;
 use common::failure::chain;
-use common::ids::UserId;
+use common::ids::{LeadId, UserId};
 use common::messages::AssignmentKey;
 use serde_json::{Map, Value};
 use store::{Done, PackItem, Store, StoreError};
 use uuid::Uuid;
 
+use crate::compare::{Seen, Step};
 use crate::handler::DELETED;
+use crate::plan::{Pack, Places, Ready};
+use crate::wording::{News, Wording};
 
 /// One assignment to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
     pub(crate) key: AssignmentKey,
+    /// The owner the decision saw.
+    pub(crate) from: Option<UserId>,
     pub(crate) to: UserId,
-    /// False where the owner is right already.
-    pub(crate) set_owner: bool,
+    /// Whether we have set the owner before.
+    pub(crate) owner_set: bool,
     /// Further fields of the lead to be written with it.
     pub(crate) fields: Map<String, Value>,
-    /// None where people are not told by us, or were told before.
-    pub(crate) notice: Option<Notice>,
+    /// The lead's title, for the notice.
+    pub(crate) title: String,
     /// Whether they were told before.
     pub(crate) told: bool,
     /// Whether something is left to do afterwards, so that the assignment is not finished by this.
     pub(crate) more_to_do: bool,
-}
-
-impl Write {
-    /// Whether the lead itself is written.
-    fn updates(&self) -> bool {
-        self.set_owner || !self.fields.is_empty()
-    }
 }
 
 /// How that ended.
@@ -50,15 +48,20 @@ pub(crate) enum WriteEnd {
     Finished(&'static str),
     /// The lead was deleted meanwhile.
     NoLead,
+    /// Nothing is to be written.
+    LeftAlone(Step),
     /// The owner is set, the notice was not taken.
     NoticeRefused(PortalError),
     /// The owner was not taken.
     OwnerRefused(PortalError),
-    /// Another copy of this command is being written by somebody else.
+    /// Another copy of this command, or another assignment of this lead, is being written by somebody else.
     Elsewhere,
     /// The store could not be asked before, or told after; what was sent is cleared up later.
     Store(StoreError),
 }
+
+/// The answer to one write.
+pub(crate) type WriteResult = Result<WriteEnd, PortalError>;
 
 /// The outcome of an assignment whose owner is set and whose notice was taken.
 pub(crate) const ASSIGNED: &str = "assigned";
@@ -67,61 +70,171 @@ pub(crate) const ASSIGNED_SILENTLY: &str = "assigned_silently";
 /// The outcome where the portal created no notice, for example for a dismissed employee.
 pub(crate) const ASSIGNED_NOT_TOLD: &str = "assigned_not_told";
 
+/// What a request brought.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// The end of each assignment in it.
+    pub(crate) ends: BTreeMap<AssignmentKey, WriteResult>,
+    /// What was seen of the leads that were looked at; or why they could not be.
+    pub(crate) seen: BTreeMap<LeadId, Result<Seen, PortalError>>,
+    /// Whether the request as a whole was answered; a pack that was not says nothing about the time it takes.
+    pub(crate) answered: bool,
+}
+
+/// What became of a lead that was to be given away without a look at it before.
+#[derive(Debug)]
+pub(crate) enum Lone {
+    /// The end.
+    Ended(WriteResult),
+    /// It is not what the decision saw; a look will tell.
+    LookFirst,
+}
+
 /// Sends packs of assignments of one portal.
 pub(crate) struct Writer {
-    portal: Arc<Portal>,
+    portal: Portal,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    pub(crate) wording: Wording,
 }
 
 impl Writer {
-    pub(crate) fn new(portal: Arc<Portal>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { portal, store, clock }
+    pub(crate) fn new(
+        portal: Portal,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        wording: Wording,
+    ) -> Self {
+        Self { portal, store, clock, wording }
+    }
+
+    pub(crate) fn portal(&self) -> &Portal {
+        &self.portal
+    }
+
+    /// Waits until a pack may be sent.
+    pub(crate) async fn permit(&self) -> Result<Permit, PortalError> {
+        self.portal.permit(&[UPDATE]).await
     }
 
     /// Writes down what is about to be sent; answers which of it may be.
-    async fn claim(&self, pack: Uuid, writes: &[Write]) -> Result<BTreeSet<AssignmentKey>, StoreError> {
-        let mut keys = BTreeSet::new();
-        // Two copies of one command can be in one pack; one of them is enough.
-        let distinct = writes.iter().filter(|write| keys.insert(&write.key));
-        let items: Vec<PackItem> = (0..)
-            .zip(distinct)
-            .map(|(position, write)| PackItem {
-                key: write.key.clone(),
-                to: write.to,
-                position,
-                sets_owner: write.set_owner,
+    async fn claim(
+        &self,
+        pack: Uuid,
+        items: impl Iterator<Item = (&Ready, Places)>,
+    ) -> Result<BTreeSet<AssignmentKey>, StoreError> {
+        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let items: Vec<PackItem> = items
+            .enumerate()
+            .map(|(index, (ready, places))| PackItem {
+                key: ready.write.key.clone(),
+                to: ready.write.to,
+                // Who shares a notice and has no other command has a place of his own behind all.
+                position: place(places.update.unwrap_or(MAX_COMMANDS + index)),
+                sets_owner: ready.set_owner,
+                notice_position: places.notice.map(place),
             })
             .collect();
         let claimed = self.store.about_to_send(pack, &items, self.clock.now()).await?;
         Ok(claimed.into_iter().collect())
     }
 
-    async fn send_claimed(
-        &self,
-        permit: Permit,
-        pack: Uuid,
-        writes: &[&Write],
-    ) -> Vec<Result<WriteEnd, PortalError>> {
-        let commands: Vec<Command> = writes.iter().flat_map(|write| commands_of(write)).collect();
-        let started = Instant::now();
-        let outcomes = self.portal.batch_with(permit, &commands).await;
-        self.portal.count_pack(PackKind::Write, writes.len(), started.elapsed());
-        let outcomes = match outcomes {
-            Ok(outcomes) => outcomes,
-            Err(error) => return self.none_ran(pack, writes, &error).await,
-        };
-        let mut outcomes = outcomes.into_iter();
-        let now = self.clock.now();
-        let mut results = Vec::with_capacity(writes.len());
-        for write in writes {
-            let mut next = || outcomes.next().unwrap_or(Err(PortalError::Interrupted));
-            let owner = write.updates().then(&mut next).map(written);
-            let notice = write.notice.as_ref().map(|_| next());
-            let notice = notice.map(|notice| notice.map(|result| NoticeResult::of(&result, now)));
-            results.push(judge(write, owner, notice));
+    /// Sends a pack, and with it a look at other leads.
+    pub(crate) async fn send(&self, permit: Permit, mut pack: Pack, look_at: &[Vec<LeadId>]) -> Sent {
+        let mut sent = Sent { answered: true, ..Sent::default() };
+        let id = Uuid::now_v7();
+        let places = pack.commands(&self.wording).1;
+        match self.claim(id, pack.items().zip(places)).await {
+            Ok(claimed) => {
+                for ready in pack.retain(|ready| claimed.contains(&ready.write.key)) {
+                    sent.ends.insert(ready.write.key, Ok(WriteEnd::Elsewhere));
+                }
+            }
+            Err(error) => {
+                for ready in pack.retain(|_| false) {
+                    sent.ends.insert(ready.write.key, Ok(WriteEnd::Store(error.clone())));
+                }
+            }
         }
-        self.conclude(pack, results).await
+        let (mut commands, places) = pack.commands(&self.wording);
+        let writes = commands.len();
+        commands.extend(look_at.iter().map(|leads| owners_command(leads)));
+        let items: Vec<&Ready> = pack.items().collect();
+        let started = Instant::now();
+        let outcomes = match commands.as_slice() {
+            // Owners that are right already, and nobody to be told: no request is needed.
+            [] => Ok(Vec::new()),
+            commands => self.portal.batch_with(permit, commands).await,
+        };
+        if writes > 0 {
+            self.portal.count_pack(PackKind::Write, items.len(), started.elapsed());
+        }
+        let mut outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                sent.answered = !error.is_ambiguous();
+                sent.ends.extend(self.none_ran(id, &items, &error).await);
+                let unseen = look_at.iter().flatten().map(|lead| (*lead, Err(error.clone())));
+                sent.seen.extend(unseen);
+                return sent;
+            }
+        };
+        let looks = outcomes.split_off(writes.min(outcomes.len()));
+        for (leads, outcome) in look_at.iter().zip(looks) {
+            sent.seen.extend(seen(leads, owners(leads, outcome)));
+        }
+        let now = self.clock.now();
+        let result = |place: Option<usize>| {
+            let outcome =
+                |place: usize| outcomes.get(place).cloned().unwrap_or(Err(PortalError::Interrupted));
+            place.map(outcome)
+        };
+        let judged = items.iter().zip(places).map(|(ready, places)| {
+            let owner = result(places.update).map(written);
+            let notice =
+                result(places.notice).map(|notice| notice.map(|result| NoticeResult::of(&result, now)));
+            judge(ready, owner, notice)
+        });
+        let judged = judged.collect();
+        sent.ends.extend(self.conclude(id, &items, judged).await);
+        sent
+    }
+
+    /// Gives one lead away, if its owner still is who the decision saw: in one request with the look at it.
+    pub(crate) async fn send_lone(&self, permit: Permit, from: UserId, write: Write) -> Lone {
+        let id = Uuid::now_v7();
+        let ready = Ready { write, set_owner: true };
+        let write = &ready.write;
+        let news = (!write.told).then_some(News { key: &write.key, title: &write.title });
+        let notice = news.and_then(|news| self.wording.notice(write.to, news));
+        let places = Places { update: Some(0), notice: notice.is_some().then_some(1) };
+        match self.claim(id, std::iter::once((&ready, places))).await {
+            Ok(claimed) if claimed.is_empty() => return Lone::Ended(Ok(WriteEnd::Elsewhere)),
+            Ok(_) => {}
+            Err(error) => return Lone::Ended(Ok(WriteEnd::Store(error))),
+        }
+        let started = Instant::now();
+        let notice = notice.as_ref().map(Notice::command);
+        let given = self
+            .portal
+            .give_with(permit, write.key.lead, (from, write.to), write.fields.clone(), notice)
+            .await;
+        self.portal.count_pack(PackKind::Write, 1, started.elapsed());
+        let ends = match given {
+            Ok(Given::Still { written, then }) => {
+                let now = self.clock.now();
+                let notice = then.map(|then| then.map(|result| NoticeResult::of(&result, now)));
+                self.conclude(id, &[&ready], vec![judge(&ready, Some(written), notice)]).await
+            }
+            // If this cannot be written down, recovery finds that nothing was done.
+            Ok(Given::Otherwise) => match self.write_down(id, &[open_again(write)], true).await {
+                Ok(()) => return Lone::LookFirst,
+                Err(error) => return Lone::Ended(Ok(WriteEnd::Store(error))),
+            },
+            Err(error) => self.none_ran(id, &[&ready], &error).await,
+        };
+        let end = ends.into_iter().next().map(|(_, end)| end);
+        Lone::Ended(end.unwrap_or(Err(PortalError::Interrupted)))
     }
 
     /// The request as a whole failed. If it surely did not run, its assignments are open again;
@@ -129,28 +242,30 @@ impl Writer {
     async fn none_ran(
         &self,
         pack: Uuid,
-        writes: &[&Write],
+        items: &[&Ready],
         error: &PortalError,
-    ) -> Vec<Result<WriteEnd, PortalError>> {
+    ) -> Vec<(AssignmentKey, WriteResult)> {
         if !error.is_ambiguous() {
-            let done: Vec<Done> = writes.iter().map(|write| open_again(write)).collect();
+            let done: Vec<Done> = items.iter().map(|ready| open_again(&ready.write)).collect();
             // If this fails, recovery finds that nothing was done.
             drop(self.write_down(pack, &done, true).await);
         }
-        writes.iter().map(|_| Err(error.clone())).collect()
+        items.iter().map(|ready| (ready.write.key.clone(), Err(error.clone()))).collect()
     }
 
     /// Writes down what is known and tells it.
     async fn conclude(
         &self,
         pack: Uuid,
+        items: &[&Ready],
         results: Vec<(Option<Done>, WriteEnd)>,
-    ) -> Vec<Result<WriteEnd, PortalError>> {
+    ) -> Vec<(AssignmentKey, WriteResult)> {
         let all_known = results.iter().all(|(done, _)| done.is_some());
         let done: Vec<Done> = results.iter().filter_map(|(done, _)| done.clone()).collect();
+        let keys = items.iter().map(|ready| ready.write.key.clone());
         match self.write_down(pack, &done, all_known).await {
-            Ok(()) => results.into_iter().map(|(_, end)| Ok(end)).collect(),
-            Err(error) => results.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect(),
+            Ok(()) => keys.zip(results.into_iter().map(|(_, end)| Ok(end))).collect(),
+            Err(error) => keys.map(|key| (key, Ok(WriteEnd::Store(error.clone())))).collect(),
         }
     }
 
@@ -167,9 +282,15 @@ impl Writer {
     }
 }
 
-fn commands_of(write: &Write) -> impl Iterator<Item = Command> {
-    let owner = write.updates().then(|| set_owner_command(write.key.lead, write.to, write.fields.clone()));
-    owner.into_iter().chain(write.notice.as_ref().map(Notice::command))
+/// What a list of owners says about each of the leads.
+fn seen(
+    leads: &[LeadId],
+    owners: Result<Owners, PortalError>,
+) -> impl Iterator<Item = (LeadId, Result<Seen, PortalError>)> {
+    leads.iter().map(move |lead| {
+        let seen = owners.as_ref().map_err(PortalError::clone);
+        (*lead, seen.map(|owners| owners.get(lead).map_or(Seen::Gone, |owner| Seen::OwnedBy(*owner))))
+    })
 }
 
 fn open_again(write: &Write) -> Done {
@@ -187,10 +308,11 @@ fn open_again(write: &Write) -> Done {
 /// written down about an answer that leaves open whether the command ran. A notice that was taken is
 /// written down whatever became of the owner: it must not be sent twice.
 fn judge(
-    write: &Write,
+    ready: &Ready,
     owner: Option<Result<Written, PortalError>>,
     notice: Option<Result<NoticeResult, PortalError>>,
 ) -> (Option<Done>, WriteEnd) {
+    let write = &ready.write;
     let notification = match notice {
         Some(Ok(NoticeResult::Stored(id))) => i64::try_from(id).ok(),
         Some(Ok(NoticeResult::SwitchedOff | NoticeResult::NotCreated) | Err(_)) | None => None,
@@ -213,38 +335,6 @@ fn judge(
     }
 }
 
-#[async_trait]
-impl PackSender<Write, WriteEnd> for Writer {
-    async fn permit(&self) -> Result<Permit, PortalError> {
-        self.portal.permit().await
-    }
-
-    async fn send(&self, permit: Permit, writes: Vec<Write>) -> Vec<Result<WriteEnd, PortalError>> {
-        let pack = Uuid::now_v7();
-        let mut claimed = match self.claim(pack, &writes).await {
-            Ok(claimed) => claimed,
-            Err(error) => return writes.iter().map(|_| Ok(WriteEnd::Store(error.clone()))).collect(),
-        };
-        let ours: Vec<Option<&Write>> =
-            writes.iter().map(|write| claimed.remove(&write.key).then_some(write)).collect();
-        let to_send: Vec<&Write> = ours.iter().copied().flatten().collect();
-        let ends = if to_send.is_empty() {
-            Vec::new()
-        } else if to_send.iter().all(|write| !write.updates() && write.notice.is_none()) {
-            // Owners that are right already, and nobody to be told: no request is needed.
-            self.conclude(pack, to_send.iter().map(|write| judge(write, None, None)).collect()).await
-        } else {
-            self.send_claimed(permit, pack, &to_send).await
-        };
-        let mut ends = ends.into_iter();
-        let end = |write: Option<&Write>| match write {
-            Some(_) => ends.next().unwrap_or(Err(PortalError::Interrupted)),
-            None => Ok(WriteEnd::Elsewhere),
-        };
-        ours.into_iter().map(end).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bitrix24::code::PortalCode;
@@ -252,19 +342,19 @@ mod tests {
 
     use super::*;
 
-    fn write(told: bool) -> Write {
-        let lead = common::ids::LeadId::new(42).unwrap();
-        let key = AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST };
-        let fields = Map::new();
-        Write {
-            key,
+    fn write(told: bool) -> Ready {
+        let lead = LeadId::new(42).unwrap();
+        let write = Write {
+            key: AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST },
+            from: UserId::new(1),
             to: UserId::new(9).unwrap(),
-            set_owner: true,
-            fields,
-            notice: None,
+            owner_set: false,
+            fields: Map::new(),
+            title: String::new(),
             told,
             more_to_do: false,
-        }
+        };
+        Ready { write, set_owner: true }
     }
 
     fn refused() -> PortalError {

@@ -11,14 +11,16 @@ use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName, UserId};
-use common::messages::{AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, LeadEvent, Orders};
+use common::messages::{
+    AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders,
+};
 use distribution::{
     Credit, Decision, EntryKind, Lead, LeadError, Ledger, LedgerEntry, Presence, Roster, Routing, decide,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{Balances, Counting, Decided, Given, NewDecision, SavedDecision, Standing, Store, Verdict};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::RouterMetrics;
 
@@ -35,12 +37,20 @@ pub(crate) struct Decide {
     pub(crate) portal: PortalName,
     pub(crate) routing: watch::Receiver<Arc<Routing>>,
     pub(crate) reader: LeadReader,
+    /// For held leads, which give way to fresh ones.
+    pub(crate) held: LeadReader,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) topology: Arc<Topology>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<RouterMetrics>,
+    /// Decisions of a portal are made one at a time; who waits for that does so here, and not with a connection
+    /// to the database in hand.
+    pub(crate) deciding: Semaphore,
 }
+
+/// Decisions that a process has under way for one portal: one that is made, one that is written.
+pub(crate) const DECIDING: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 enum DecideError {
@@ -87,14 +97,21 @@ impl Decide {
             return self.decided_before(&before, received).await;
         }
         let first_seen = received.attempt.first_seen;
-        let lead = match self.reader.read(key.lead).await? {
+        let reader = match received.envelope.payload.source {
+            EventSource::Hold => &self.held,
+            EventSource::Webhook | EventSource::Sweep => &self.reader,
+        };
+        let lead = match reader.read(key.lead).await? {
             Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
             None => None,
         };
         let routing = Arc::clone(&self.routing.borrow());
         let counting = counting(&routing, self.clock.now());
         let make = Box::new(|standing: &Standing| self.make(&routing, lead.as_ref(), standing, first_seen));
-        match self.store.decide(key, &counting, make).await? {
+        let turn = self.deciding.acquire().await;
+        let decided = self.store.decide(key, &counting, make).await?;
+        drop(turn);
+        match decided {
             Decided::Before(before) => self.decided_before(&before, received).await,
             Decided::Now(saved) => {
                 self.metrics.decided(&self.portal, &saved);
@@ -125,7 +142,7 @@ impl Decide {
         first_seen: Timestamp,
     ) -> NewDecision {
         let now = self.clock.now();
-        let Some((lead, _)) = lead else { return deleted(routing.version(), first_seen, now) };
+        let Some((lead, read)) = lead else { return deleted(routing.version(), first_seen, now) };
         let decision = decide(lead, &roster(&standing.given), routing, &ledger(&standing.balances), now);
         let explanation = decision.explanation();
         let mut new = NewDecision {
@@ -137,6 +154,7 @@ impl Decide {
             explanation: json!(explanation),
             routing_version: routing.version(),
             orders: Orders::default(),
+            title: None,
             entries: Vec::new(),
             first_seen,
             decided_at: now,
@@ -147,6 +165,7 @@ impl Decide {
                 new.rule = assign.rule.as_ref().map(ToString::to_string);
                 new.entries = assign.entries.iter().map(stored).collect();
                 new.orders = orders(assign.orders);
+                new.title = Some(read.title.clone());
             }
             Decision::Hold(hold) => {
                 let look_again_at = match hold.until {
@@ -211,6 +230,7 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
         explanation: json!({ "outcome": "skip", "reason": "deleted" }),
         routing_version,
         orders: Orders::default(),
+        title: None,
         entries: Vec::new(),
         first_seen,
         decided_at: now,

@@ -16,20 +16,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bitrix24::connect::connect;
 use bitrix24::{LeadReader, PortalMetrics};
 use common::broker::settle::Settler;
 use common::broker::worker::Worker;
+use common::budget::Purpose;
 use common::config::{Config, ConfigError};
 use common::failure::chain;
 use common::ids::PortalName;
 use common::process::{Context, WrongSetup};
 use store::Store;
 use store::postgres::Postgres;
+use tokio::sync::Semaphore;
 
 use crate::dead_letters::DeadLetterTaker;
 use crate::due::Due;
 use crate::gauges::Gauges;
-use crate::handler::Decide;
+use crate::handler::{DECIDING, Decide};
 use crate::metrics::RouterMetrics;
 use crate::routing::{Follow, Followed};
 
@@ -93,19 +96,20 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let surroundings = context.surroundings()?;
     let stop = context.lifecycle.stop();
     for (portal, routing) in routings {
-        let budget = Arc::new(postgres.clone());
-        let client =
-            bitrix24::connect::connect(portal, &config.portal_requests, budget, Arc::clone(&portal_metrics))
-                .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+        let (account, clock) = (Arc::new(postgres.clone()), Arc::clone(&context.clock));
+        let client = connect(portal, &config.portal_requests, account, clock, Arc::clone(&portal_metrics))
+            .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
         let handler = Decide {
             portal: portal.name.clone(),
             routing,
+            held: LeadReader::new(client.for_purpose(Purpose::Held)),
             reader: LeadReader::new(client),
             store: Arc::clone(&store),
             broker: Arc::clone(&context.broker),
             topology: Arc::clone(&context.topology),
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&metrics),
+            deciding: Semaphore::new(DECIDING),
         };
         let queue = context.topology.lead_events(&portal.name);
         let worker =

@@ -19,6 +19,8 @@ pub enum AssignmentState {
         notified: bool,
         /// When the deal that is ordered with it was about to be created, if that is not known to have failed.
         deal_sent_at: Option<Timestamp>,
+        /// The lead's title as the decision saw it, as long as it is needed for the notice.
+        title: Option<String>,
     },
     /// It went into this pack and nobody has written down how that ended.
     Sent {
@@ -38,10 +40,13 @@ pub struct PackItem {
     pub key: AssignmentKey,
     /// The new owner.
     pub to: UserId,
-    /// Its place in the pack, from 0.
+    /// The place in the pack of the command that writes the lead, from 0; without one, any. No two have the same.
     pub position: u32,
-    /// Whether the pack sets the owner; otherwise it only carries the notice.
+    /// Whether that command sets the owner; otherwise the pack only carries the notice.
     pub sets_owner: bool,
+    /// The place of the notice in the pack; others may have the same. None where people are not told by us, or
+    /// were told before.
+    pub notice_position: Option<u32>,
 }
 
 /// What is known of an assignment after a pack.
@@ -71,7 +76,7 @@ pub trait Assignments: Send + Sync + 'static {
     async fn assignment(&self, key: &AssignmentKey) -> Result<AssignmentState, StoreError>;
 
     /// Writes down that these are about to be sent as one pack; answers those that nobody else has
-    /// sent or finished. Only those may be sent.
+    /// sent or finished, and whose lead is in no other pack. Only those may be sent.
     ///
     /// # Errors
     /// [`StoreError`], throttled; nothing may be sent then.

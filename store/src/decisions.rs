@@ -49,6 +49,8 @@ pub struct NewDecision {
     pub routing_version: u64,
     /// What is done with the lead besides.
     pub orders: Orders,
+    /// The lead's title, for the notice; forgotten when the person was told.
+    pub title: Option<String>,
     /// The changes of credits; their sum in each ledger is zero.
     pub entries: Vec<LedgerEntry>,
     /// When the lead was first heard of.

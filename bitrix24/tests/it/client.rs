@@ -129,3 +129,24 @@ async fn the_portals_clock() {
     assert_eq!(bench.portal.server_time().await.unwrap().to_string(), "2026-05-21T09:00:12Z");
     assert!(matches!(bench.portal.server_time().await, Err(PortalError::Unexpected { .. })));
 }
+
+#[tokio::test]
+async fn a_method_that_was_refused_for_its_time_stops_alone_in_a_batch_of_success() {
+    let spent = json!({ "error": "OPERATION_TIME_LIMIT", "error_description": "Method is blocked" });
+    let fake = FakePortal::replying(vec![
+        result(json!({ "result": { "c00": true }, "result_error": { "c01": spent } })),
+        result(json!({ "result": { "c00": true }, "result_error": [] })),
+    ]);
+    let portal = Bench::new(fake.clone()).portal;
+    let commands = ["crm.lead.get", "crm.lead.update"].map(|method| Command::new(method, Map::new()));
+    let outcomes = portal.batch(&commands).await.unwrap();
+    assert!(outcomes[0].is_ok() && outcomes[1].as_ref().unwrap_err().is_operation_time_limit());
+    let outcomes = portal.batch(&commands).await.unwrap();
+    assert!(
+        outcomes[0].is_ok() && matches!(outcomes[1], Err(PortalError::MethodBlocked { .. })),
+        "{outcomes:?}"
+    );
+    assert_eq!(fake.params(1)["cmd"].as_object().unwrap().len(), 1, "it was not even sent");
+    assert!(portal.call("crm.lead.update", &json!({})).await.is_err());
+    assert_eq!(fake.methods().len(), 2);
+}

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitrix24::transport::{Answer, TransportError};
-use bitrix24::{Limiter, Portal, PortalMetrics, Transport};
-use common::budget::{BucketLimits, BudgetError, Grant, RequestBudget};
+use bitrix24::transport::{Answer, Move, TransportError};
+use bitrix24::{Limiter, MethodTimes, Portal, PortalMetrics, Transport};
+use common::budget::{BucketLimits, BudgetError, Grant, RequestBudget, Wish};
+use common::clock::SystemClock;
 use common::ids::{LeadId, PortalName};
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde_json::{Value, json};
@@ -53,11 +54,26 @@ impl Transport for FakePortal {
         self.asked.lock().unwrap().push((method.to_owned(), body.clone()));
         (self.script)(method, body)
     }
+
+    fn move_to(&self, _: &str) -> Option<Move> {
+        None
+    }
+
+    fn host(&self) -> String {
+        "portal.test".to_owned()
+    }
+
+    fn use_host(&self, _: &str) {}
+}
+
+/// A limiter that no test reaches the end of.
+pub fn limiter(budget: Option<Arc<dyn RequestBudget>>) -> Limiter {
+    Limiter::new(acme(), WIDE, MethodTimes::new(480.0, Arc::new(SystemClock)), budget)
 }
 
 /// A whole client on a fake portal.
 pub struct Bench {
-    pub portal: Arc<Portal>,
+    pub portal: Portal,
     pub registry: Registry,
 }
 
@@ -69,8 +85,7 @@ impl Bench {
     pub fn with_budget(transport: Arc<FakePortal>, budget: Option<Arc<dyn RequestBudget>>) -> Self {
         let registry = Registry::new();
         let metrics = Arc::new(PortalMetrics::new(&registry).unwrap());
-        let limiter = Arc::new(Limiter::new(acme(), WIDE, budget));
-        Self { portal: Arc::new(Portal::new(acme(), transport, limiter, metrics)), registry }
+        Self { portal: Portal::new(acme(), transport, Arc::new(limiter(budget)), metrics), registry }
     }
 
     /// The value of one series, as Prometheus would read it.
@@ -84,7 +99,7 @@ impl Bench {
 }
 
 /// A limit that no test reaches.
-pub const WIDE: BucketLimits = BucketLimits { burst: 10_000, per_second: 1_000 };
+pub const WIDE: BucketLimits = BucketLimits { burst: 10_000, per_second: 1_000.0 };
 
 pub fn acme() -> PortalName {
     "acme".parse().unwrap()
@@ -166,10 +181,12 @@ impl FakeBudget {
 
 #[async_trait]
 impl RequestBudget for FakeBudget {
-    async fn take(&self, portal: &PortalName, _: BucketLimits) -> Result<Grant, BudgetError> {
-        self.works(portal)?;
+    async fn take(&self, wish: Wish<'_>) -> Result<Grant, BudgetError> {
+        self.works(wish.portal)?;
         self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok(if self.open.load(Ordering::SeqCst) { Grant::Granted } else { Grant::Wait(Self::WAIT) })
+        let granted = self.open.load(Ordering::SeqCst);
+        let wait = if granted { Duration::ZERO } else { Self::WAIT };
+        Ok(Grant { granted, wait, level: 0.0, methods: Vec::new() })
     }
 
     async fn refused(&self, portal: &PortalName, _: BucketLimits) -> Result<(), BudgetError> {

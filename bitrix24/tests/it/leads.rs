@@ -1,7 +1,8 @@
 //! Reading and writing leads: which request is made, and what its answer means.
 
 use bitrix24::PortalError;
-use bitrix24::lead::Written;
+use bitrix24::lead::{Given, UPDATE, Written};
+use bitrix24::notify::{Author, Notice};
 use common::failure::{Failure, FailureClass};
 use common::ids::{LeadId, UserId};
 use serde_json::{Map, json};
@@ -103,4 +104,66 @@ async fn an_owner_is_set_on_a_lead_that_exists() {
     assert_eq!(set(42).await.unwrap(), Written::Done);
     assert_eq!(fake.params(0), json!({"id": 42, "fields": {"ASSIGNED_BY_ID": 9}}));
     assert_eq!(set(43).await.unwrap(), Written::NoLead);
+}
+
+/// Gives lead 42 from 7 to 9 with a notice, against this answer of the batch.
+async fn give(answer: serde_json::Value) -> (Result<Given, PortalError>, serde_json::Value) {
+    let fake = FakePortal::replying(vec![result(answer)]);
+    let portal = Bench::new(fake.clone()).portal;
+    let (from, to) = (UserId::new(7).unwrap(), UserId::new(9).unwrap());
+    let notice = Notice {
+        author: Author::Nobody,
+        to,
+        message: "$result[c00]".to_owned(),
+        tag: "acme/42/1".to_owned(),
+    };
+    let permit = portal.permit(&[UPDATE]).await.unwrap();
+    let given = portal.give_with(permit, lead(42), (from, to), Map::new(), Some(notice.command())).await;
+    (given, fake.params(0))
+}
+
+#[tokio::test]
+async fn a_lead_is_given_only_if_it_is_still_where_it_was() {
+    let found = json!([{"ID": "42", "ASSIGNED_BY_ID": "7"}]);
+    let (given, asked) = give(json!({"result": {"c00": found, "c01": true, "c02": 1492}})).await;
+    let Ok(Given::Still { written: Ok(Written::Done), then: Some(Ok(id)) }) = given else {
+        panic!("{given:?}")
+    };
+    assert_eq!(id, 1492);
+    assert_eq!(asked["halt"], 1);
+    assert_eq!(
+        asked["cmd"]["c00"],
+        "crm.lead.list?filter[ASSIGNED_BY_ID]=7&filter[ID]=42&select[0]=ID&select[1]=ASSIGNED_BY_ID&start=-1"
+    );
+    assert_eq!(
+        asked["cmd"]["c01"],
+        "crm.lead.update?fields[ASSIGNED_BY_ID]=9&id=%24result%5Bc00%5D%5B0%5D%5BID%5D"
+    );
+    assert!(!asked["cmd"]["c02"].as_str().unwrap().contains("%24result"), "{asked}");
+
+    // Nothing was found, so the id was an empty list, and the batch ended.
+    let no_id = json!({"error": "", "error_description": "ID is not defined or invalid."});
+    let (given, _) = give(json!({"result": {"c00": []}, "result_error": {"c01": no_id}})).await;
+    assert!(matches!(given, Ok(Given::Otherwise)), "{given:?}");
+}
+
+#[tokio::test]
+async fn what_did_not_run_is_known_not_to_have_run() {
+    let found = json!([{"ID": "42", "ASSIGNED_BY_ID": "7"}]);
+    let error = |text: &str| json!({"error": "", "error_description": text});
+    let (given, _) =
+        give(json!({"result": {"c00": found}, "result_error": {"c01": error("No right")}})).await;
+    let Ok(Given::Still { written: Err(refused), then: None }) = given else { panic!("{given:?}") };
+    assert_eq!((refused.class(), refused.is_ambiguous()), (FailureClass::Permanent, false));
+
+    let (given, _) = give(json!({"result": [], "result_error": {"c00": error("Wrong filter")}})).await;
+    assert!(!given.unwrap_err().is_ambiguous());
+    // The look brought another lead: then nobody knows what was written.
+    let (given, _) = give(json!({"result": {"c00": [{"ID": "1"}], "c01": true, "c02": 5}})).await;
+    assert!(given.unwrap_err().is_ambiguous());
+    let (given, _) = give(json!({"result": {"c00": found}})).await;
+    let Ok(Given::Still { written: Err(unanswered), then: Some(Err(_)) }) = given else {
+        panic!("{given:?}")
+    };
+    assert!(unanswered.is_ambiguous(), "cut off after the look");
 }

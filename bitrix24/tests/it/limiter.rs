@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bitrix24::Limiter;
+use common::budget::Purpose;
 use common::failure::{Failure, FailureClass};
 
-use crate::fake::{Bench, FakeBudget, FakePortal, WIDE, acme, result};
+use crate::fake::{Bench, FakeBudget, FakePortal, limiter, result};
 
 #[tokio::test(start_paused = true)]
 async fn the_shared_budget_has_the_last_word() {
     let budget = Arc::new(FakeBudget::default());
-    let limiter = Arc::new(Limiter::new(acme(), WIDE, Some(budget.clone())));
+    let limiter = Arc::new(limiter(Some(budget.clone())));
     let waiting = tokio::spawn({
         let limiter = limiter.clone();
-        async move { limiter.acquire().await }
+        async move { limiter.acquire(Purpose::Fresh).await }
     });
     while budget.asked.load(Ordering::SeqCst) < 4 {
         tokio::time::sleep(FakeBudget::WAIT).await;
@@ -41,16 +41,16 @@ async fn without_the_shared_budget_nothing_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_passed_on_and_slows_this_process() {
     let budget = FakeBudget::opened();
-    let limiter = Limiter::new(acme(), WIDE, Some(budget.clone()));
+    let limiter = limiter(Some(budget.clone()));
     limiter.refused().await.unwrap();
     assert_eq!(budget.refusals.load(Ordering::SeqCst), 1);
-    let waited = limiter.acquire().await.unwrap().waited();
+    let waited = limiter.acquire(Purpose::Fresh).await.unwrap().waited();
     assert!(waited >= Duration::from_secs(2), "{waited:?}");
 
     budget.broken.store(true, Ordering::SeqCst);
     assert!(limiter.refused().await.is_err());
     budget.broken.store(false, Ordering::SeqCst);
-    let waited = limiter.acquire().await.unwrap().waited();
+    let waited = limiter.acquire(Purpose::Fresh).await.unwrap().waited();
     assert!(waited >= Duration::from_secs(2), "slowed although the store was away: {waited:?}");
 }
 

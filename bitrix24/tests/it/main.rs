@@ -12,4 +12,5 @@ mod leads;
 mod limiter;
 mod packer;
 mod reader;
+mod renamed;
 mod transport;

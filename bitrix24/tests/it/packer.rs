@@ -1,22 +1,24 @@
 //! The packer itself, with a sender that the test holds back or breaks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitrix24::{Limiter, PackLimits, PackSender, Packer, Permit, PortalError};
+use bitrix24::{PackLimits, PackSender, Packer, Permit, PortalError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::fake::{WIDE, acme};
+use crate::fake::{Bench, FakePortal};
 
-const LIMITS: PackLimits = PackLimits { max_pack: 10, in_flight: 2, queue: 100 };
+const LIMITS: PackLimits =
+    PackLimits { max_pack: 10, in_flight: 2, queue: 100, linger: Duration::from_millis(100) };
 
 /// Answers each number with its double; waits for a place at `permits` and at `sends` before. 13
 /// panics, 14 is left without an answer.
 struct Doubler {
-    limiter: Limiter,
+    portal: bitrix24::Portal,
+    plenty: AtomicBool,
     permits: Semaphore,
     sends: Semaphore,
     under_way: AtomicUsize,
@@ -26,7 +28,8 @@ struct Doubler {
 impl Doubler {
     fn new(permits: usize, sends: usize) -> Arc<Self> {
         Arc::new(Self {
-            limiter: Limiter::new(acme(), WIDE, None),
+            portal: Bench::new(FakePortal::replying(Vec::new())).portal,
+            plenty: AtomicBool::new(true),
             permits: Semaphore::new(permits),
             sends: Semaphore::new(sends),
             under_way: AtomicUsize::new(0),
@@ -43,7 +46,11 @@ impl Doubler {
 impl PackSender<u32, u32> for Doubler {
     async fn permit(&self) -> Result<Permit, PortalError> {
         self.permits.acquire().await.map_err(|_| PortalError::BatchSize { count: 0 })?.forget();
-        self.limiter.acquire().await
+        self.portal.permit(&[]).await
+    }
+
+    fn has_plenty(&self) -> bool {
+        self.plenty.load(Ordering::SeqCst)
     }
 
     async fn send(&self, _: Permit, pack: Vec<u32>) -> Vec<Result<u32, PortalError>> {
@@ -176,4 +183,29 @@ async fn what_was_submitted_is_answered_when_the_packer_goes() {
     drop(packer);
     doubler.sends.add_permits(100);
     assert_eq!(answers(callers).await, doubled(20..=30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_are_many_a_pack_waits_for_more_of_them() {
+    let doubler = Doubler::new(100, 100);
+    let packer = Arc::new(Packer::new(doubler.clone(), LIMITS));
+    let started = tokio::time::Instant::now();
+    packer.submit(20).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO, "a lone one waits for nothing");
+    // Used up for the most part: one more request would matter.
+    doubler.plenty.store(false, Ordering::SeqCst);
+    let first = submit(&packer, [21, 22]).await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let second = submit(&packer, 23..=29).await;
+    assert_eq!(answers(first).await, doubled([21, 22]));
+    assert_eq!(answers(second).await, doubled(23..=29));
+    doubler.plenty.store(true, Ordering::SeqCst);
+    let third = submit(&packer, [30, 31]).await;
+    answers(third).await;
+    assert_eq!(doubler.packs(), [vec![20], (21..=29).collect(), vec![30, 31]]);
+    // Nothing came for a while.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = tokio::time::Instant::now();
+    packer.submit(32).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO);
 }

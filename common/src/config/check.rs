@@ -77,13 +77,27 @@ impl Config {
                 portal.limits.per_second > portal.limits.burst,
                 format!("portal {name}: limits.per_second must not be above limits.burst"),
             );
-            for unknown in unknown_placeholders(&portal.notify.template) {
-                wrong(
-                    true,
-                    format!(
-                        "portal {name}: notify.template has {{{unknown}}}; known are {{title}}, {{link}}, {{id}}"
-                    ),
-                );
+            wrong(
+                !(1..=100).contains(&portal.limits.share),
+                format!("portal {name}: limits.share must be 1 to 100, in percent of the portal's limit"),
+            );
+            wrong(
+                portal.limits.method_seconds < 10,
+                format!("portal {name}: limits.method_seconds must be at least 10; the cloud allows 480"),
+            );
+            let notify = &portal.notify;
+            wrong(notify.digest_over == 0, format!("portal {name}: notify.digest_over must be at least 1"));
+            for (key, template, known) in [
+                ("template", &notify.template, PLACEHOLDERS.as_slice()),
+                ("digest_template", &notify.digest_template, DIGEST_PLACEHOLDERS.as_slice()),
+            ] {
+                let known_ones =
+                    || known.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+                for unknown in unknown_placeholders(template, known) {
+                    let known = known_ones();
+                    let problem = format!("portal {name}: notify.{key} has {{{unknown}}}; known are {known}");
+                    wrong(true, problem);
+                }
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
@@ -93,7 +107,10 @@ impl Config {
 /// The placeholders of a notice's template.
 pub const PLACEHOLDERS: [&str; 3] = ["title", "link", "id"];
 
-fn unknown_placeholders(template: &str) -> impl Iterator<Item = &str> {
+/// The placeholders of the template of a notice about several leads.
+pub const DIGEST_PLACEHOLDERS: [&str; 2] = ["count", "leads"];
+
+fn unknown_placeholders<'a>(template: &'a str, known: &'a [&str]) -> impl Iterator<Item = &'a str> {
     let names = template.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name));
-    names.filter(|name| !PLACEHOLDERS.contains(name))
+    names.filter(|name| !known.contains(name))
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde_json::Value;
 
-pub use self::check::PLACEHOLDERS;
+pub use self::check::{DIGEST_PLACEHOLDERS, PLACEHOLDERS};
 pub use self::sections::*;
 
 /// `config/default.yaml`, as shown by `config-defaults`.

@@ -207,6 +207,10 @@ pub struct Limits {
     pub burst: u32,
     #[serde(deserialize_with = "number")]
     pub per_second: u32,
+    #[serde(deserialize_with = "number")]
+    pub share: u32,
+    #[serde(deserialize_with = "number")]
+    pub method_seconds: u32,
 }
 
 /// How a person is told.
@@ -228,6 +232,9 @@ pub enum NotifyChannel {
 pub struct Notify {
     pub channel: NotifyChannel,
     pub template: String,
+    #[serde(deserialize_with = "number")]
+    pub digest_over: u32,
+    pub digest_template: String,
 }
 
 impl Default for Amqp {
@@ -292,7 +299,7 @@ impl Default for Sweep {
 
 impl Default for Stage {
     fn default() -> Self {
-        Self { in_flight: 64 }
+        Self { in_flight: 500 }
     }
 }
 
@@ -304,7 +311,7 @@ impl Default for PortalRequests {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { burst: 50, per_second: 2 }
+        Self { burst: 50, per_second: 2, share: 100, method_seconds: 480 }
     }
 }
 
@@ -313,13 +320,16 @@ impl Default for Notify {
         Self {
             channel: NotifyChannel::Personal,
             template: "You have been assigned a new lead: {title} {link}".to_owned(),
+            digest_over: 5,
+            digest_template: "You have been assigned {count} new leads: {leads}".to_owned(),
         }
     }
 }
 
 impl From<Limits> for BucketLimits {
     fn from(limits: Limits) -> Self {
-        Self { burst: limits.burst, per_second: limits.per_second }
+        let Limits { burst, per_second, share, method_seconds: _ } = limits;
+        Self { burst: (burst * share / 100).max(1), per_second: f64::from(per_second * share) / 100.0 }
     }
 }
 

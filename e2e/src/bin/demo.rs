@@ -55,6 +55,7 @@ async fn watch() -> anyhow::Result<()> {
         notifiers: 1,
         routing: ROUTING.to_owned(),
         portal: json!({}),
+        portal_keys: Vec::new(),
         config: String::new(),
     };
     let mut pipeline = Pipeline::start(&services.rabbitmq.url(), &services.postgres.url(), &plan).await?;

@@ -182,14 +182,14 @@ async fn killed_processes_and_lost_answers_lose_no_lead_and_double_at_most_one_n
 #[tokio::test]
 async fn a_notice_that_is_refused_for_a_moment_is_sent_later_and_once() {
     let pipeline = start(&plan()).await;
-    let refused = json!({ "error": { "status": 429, "code": "OPERATION_TIME_LIMIT", "description": "Method is blocked due to operation time limit" } });
+    let refused = json!({ "error": { "status": 401, "code": "CONNECTION_ERROR", "description": "" } });
     let fault = json!({ "method": "im.notify.personal.add", "kind": refused, "times": 2 });
     pipeline.portal.add_fault(&fault).await.unwrap();
     pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
     wait_for_notices(&pipeline, 5).await;
     assert_each_once(&pipeline).await;
     assert_nothing_left(&pipeline).await;
-    let retried = ["settled=\"delay\"", "class=\"throttled\""];
+    let retried = ["settled=\"delay\"", "class=\"transient\""];
     assert!(pipeline.metric("notifier", "rota_messages_processed_total", &retried).await.unwrap() >= 2.0);
 }
 

@@ -142,6 +142,9 @@ fn an_image_is_built_from_all_members_of_the_workspace() {
     let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
     let ignored = file(".dockerignore");
     for member in members.split('"').skip(1).step_by(2) {
-        assert!(ignored.lines().any(|line| line == format!("!{member}")), "{member} is not sent to the engine");
+        assert!(
+            ignored.lines().any(|line| line == format!("!{member}")),
+            "{member} is not sent to the engine"
+        );
     }
 }

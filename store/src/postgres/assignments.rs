@@ -12,7 +12,8 @@ use super::{Postgres, bigint, user};
 use crate::assignments::key as key_of;
 use crate::{AssignmentState, Assignments, Done, PackItem, StoreError};
 
-type State = (Option<Uuid>, Option<SqlTimestamp>, bool, bool, Option<String>, Option<SqlTimestamp>);
+type State =
+    (Option<Uuid>, Option<SqlTimestamp>, bool, bool, Option<String>, Option<SqlTimestamp>, Option<String>);
 
 /// Writes down the end of one assignment; with `pack`, only if it is still in that pack.
 async fn write(
@@ -40,6 +41,9 @@ async fn write(
          ), waits_no_more AS (
              DELETE FROM waiting_leads USING written
              WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND written.finished_at IS NOT NULL
+         ), told AS (
+             UPDATE decisions SET title = NULL FROM written
+             WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND written.finished_at IS NOT NULL
          )
          SELECT count(*) FROM written",
     )
@@ -61,26 +65,27 @@ async fn write(
 #[async_trait]
 impl Assignments for Postgres {
     async fn assignment(&self, key: &AssignmentKey) -> Result<AssignmentState, StoreError> {
-        let row: Option<State> = sqlx::query_as(
-            "SELECT pack, sent_at, owner_set_at IS NOT NULL, notified_at IS NOT NULL, outcome, deal_sent_at
-             FROM assignments
-             WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
+        let row: State = sqlx::query_as(
+            "SELECT pack, sent_at, owner_set_at IS NOT NULL, notified_at IS NOT NULL, assignments.outcome,
+                    deal_sent_at, title
+             FROM (SELECT $1::text, $2::bigint, $3::integer) AS wanted (portal, lead_id, epoch)
+             LEFT JOIN assignments USING (portal, lead_id, epoch)
+             LEFT JOIN decisions USING (portal, lead_id, epoch)",
         )
         .bind(key.portal.as_str())
         .bind(bigint(key.lead.get()))
-        .bind(bigint(key.epoch.0.into()))
-        .fetch_optional(&self.pool)
+        .bind(i32::try_from(key.epoch.0).unwrap_or(i32::MAX))
+        .fetch_one(&self.pool)
         .await
         .map_err(StoreError::during("reading how far an assignment has come"))?;
         Ok(match row {
-            None => AssignmentState::Open { owner_set: false, notified: false, deal_sent_at: None },
-            Some((_, _, _, _, Some(outcome), _)) => AssignmentState::Finished(outcome),
-            Some((Some(pack), Some(sent_at), _, _, None, _)) => {
+            (_, _, _, _, Some(outcome), _, _) => AssignmentState::Finished(outcome),
+            (Some(pack), Some(sent_at), _, _, None, _, _) => {
                 AssignmentState::Sent { pack, sent_at: sent_at.to_jiff() }
             }
-            Some((_, _, owner_set, notified, None, deal)) => {
+            (_, _, owner_set, notified, None, deal, title) => {
                 let deal_sent_at = deal.map(SqlTimestamp::to_jiff);
-                AssignmentState::Open { owner_set, notified, deal_sent_at }
+                AssignmentState::Open { owner_set, notified, deal_sent_at, title }
             }
         })
     }
@@ -97,19 +102,24 @@ impl Assignments for Postgres {
             |value: fn(&PackItem) -> u64| items.iter().map(|item| bigint(value(item))).collect::<Vec<_>>();
         let rows: Vec<(i64, i32)> = sqlx::query_as(
             "WITH item AS (
-                 SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[])
-                      AS item (lead_id, epoch, to_user, position, sets_owner)
+                 SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[], $9::bigint[])
+                      AS item (lead_id, epoch, to_user, position, sets_owner, notice_position)
              ), claimed AS (
                  INSERT INTO assignments (portal, lead_id, epoch, to_user, pack, sent_at)
                  SELECT $1, lead_id, epoch, to_user, $2, $3 FROM item
+                 WHERE NOT EXISTS (
+                     -- two packs at once with one lead could be carried out in either order
+                     SELECT 1 FROM assignments AS other
+                     WHERE other.portal = $1 AND other.lead_id = item.lead_id AND other.epoch <> item.epoch
+                       AND other.sent_at IS NOT NULL AND other.finished_at IS NULL)
                  ORDER BY lead_id, epoch -- the same order everywhere, or two packs can wait for each other
                  ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
                      pack = excluded.pack, sent_at = excluded.sent_at
                  WHERE assignments.sent_at IS NULL AND assignments.finished_at IS NULL
                  RETURNING lead_id, epoch
              ), listed AS (
-                 INSERT INTO pack_items (pack, position, portal, lead_id, epoch, to_user, sets_owner)
-                 SELECT $2, position, $1, lead_id, epoch, to_user, sets_owner
+                 INSERT INTO pack_items (pack, position, portal, lead_id, epoch, to_user, sets_owner, notice_position)
+                 SELECT $2, position, $1, lead_id, epoch, to_user, sets_owner, notice_position
                  FROM item JOIN claimed USING (lead_id, epoch)
              )
              SELECT lead_id, epoch FROM claimed",
@@ -122,6 +132,7 @@ impl Assignments for Postgres {
         .bind(column(|item| item.to.get()))
         .bind(column(|item| item.position.into()))
         .bind(items.iter().map(|item| item.sets_owner).collect::<Vec<_>>())
+        .bind(items.iter().map(|item| item.notice_position.map(i64::from)).collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::during("noting what is about to be sent"))?;
@@ -149,8 +160,8 @@ impl Assignments for Postgres {
     }
 
     async fn pack(&self, portal: &PortalName, pack: Uuid) -> Result<Vec<PackItem>, StoreError> {
-        let rows: Vec<(i64, i32, i64, i32, bool)> = sqlx::query_as(
-            "SELECT lead_id, epoch, to_user, position, sets_owner FROM pack_items
+        let rows: Vec<(i64, i32, i64, i32, bool, Option<i32>)> = sqlx::query_as(
+            "SELECT lead_id, epoch, to_user, position, sets_owner, notice_position FROM pack_items
              WHERE pack = $1 AND portal = $2 ORDER BY position",
         )
         .bind(pack)
@@ -158,10 +169,18 @@ impl Assignments for Postgres {
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::during("reading what a pack held"))?;
-        let item = |(lead, epoch, to, position, sets_owner): (i64, i32, i64, i32, bool)| {
-            let (key, to) = (key_of(portal, lead, epoch)?, user(Some(to))?);
-            Some(PackItem { key, to, position: u32::try_from(position).ok()?, sets_owner })
-        };
+        let item =
+            |(lead, epoch, to, position, sets_owner, notice): (i64, i32, i64, i32, bool, Option<i32>)| {
+                let (key, to) = (key_of(portal, lead, epoch)?, user(Some(to))?);
+                let notice_position = notice.and_then(|position| u32::try_from(position).ok());
+                Some(PackItem {
+                    key,
+                    to,
+                    position: u32::try_from(position).ok()?,
+                    sets_owner,
+                    notice_position,
+                })
+            };
         Ok(rows.into_iter().filter_map(item).collect())
     }
 
@@ -211,6 +230,8 @@ impl Assignments for Postgres {
             "WITH finished AS (
                  UPDATE assignments SET deal_id = $4, outcome = $5, finished_at = $6
                  WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND finished_at IS NULL
+             ), told AS (
+                 UPDATE decisions SET title = NULL WHERE portal = $1 AND lead_id = $2 AND epoch = $3
              )
              DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
         )

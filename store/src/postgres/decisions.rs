@@ -128,14 +128,14 @@ async fn save(
     sqlx::query(
         "INSERT INTO decisions (portal, lead_id, epoch, outcome, from_user, to_user, person, queue, rule,
                                 reason, explanation, routing_version, first_seen, decided_at, look_again_at,
-                                orders)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                                orders, title)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
          ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
              outcome = excluded.outcome, from_user = excluded.from_user, to_user = excluded.to_user,
              person = excluded.person, queue = excluded.queue, rule = excluded.rule,
              reason = excluded.reason, explanation = excluded.explanation,
              routing_version = excluded.routing_version, decided_at = excluded.decided_at,
-             look_again_at = excluded.look_again_at, orders = excluded.orders
+             look_again_at = excluded.look_again_at, orders = excluded.orders, title = excluded.title
          WHERE decisions.outcome = 'hold'",
     )
     .bind(key.portal.as_str())
@@ -154,6 +154,8 @@ async fn save(
     .bind(new.decided_at.to_sqlx())
     .bind(look_again_at)
     .bind(Json(&new.orders))
+    // The only character that PostgreSQL's text cannot hold.
+    .bind(new.title.map(|title| title.replace('\0', "\u{fffd}")))
     .execute(&mut *connection)
     .await?;
     for entry in &new.entries {

@@ -1,5 +1,6 @@
 //! The store in PostgreSQL 15 or newer, through sqlx.
 
+mod addresses;
 mod assignments;
 mod budget;
 mod dead_letters;

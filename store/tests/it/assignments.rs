@@ -10,11 +10,11 @@ use uuid::Uuid;
 use crate::{at, key, portal, store, user};
 
 fn item(number: u64, position: u32) -> PackItem {
-    PackItem { key: key(number), to: user(12), position, sets_owner: true }
+    PackItem { key: key(number), to: user(12), position, sets_owner: true, notice_position: Some(7) }
 }
 
 fn open(owner_set: bool) -> AssignmentState {
-    AssignmentState::Open { owner_set, notified: false, deal_sent_at: None }
+    AssignmentState::Open { owner_set, notified: false, deal_sent_at: None, title: None }
 }
 
 fn finished(outcome: &str) -> AssignmentState {
@@ -123,9 +123,9 @@ async fn a_pack_is_found_again_with_its_positions_and_what_it_was_to_do() {
     let pack = Uuid::now_v7();
     let second_giving = AssignmentKey { epoch: Epoch(2), ..key(7) };
     let items = [
-        PackItem { key: key(9), to: user(12), position: 0, sets_owner: true },
-        PackItem { key: second_giving, to: user(13), position: 1, sets_owner: false },
-        PackItem { key: key(7), to: user(11), position: 2, sets_owner: true },
+        PackItem { key: key(9), to: user(12), position: 0, sets_owner: true, notice_position: Some(7) },
+        PackItem { key: second_giving, to: user(13), position: 1, sets_owner: false, notice_position: None },
+        PackItem { key: key(7), to: user(11), position: 2, sets_owner: true, notice_position: Some(7) },
     ];
     assert_eq!(store.about_to_send(pack, &items, at(0)).await.unwrap().len(), 3);
     assert_eq!(store.pack(&portal("acme"), pack).await.unwrap(), items);
@@ -158,7 +158,8 @@ async fn a_deal_is_tried_by_one_and_finishes_its_assignment() {
     };
     store.done(&[done], at(2)).await.unwrap();
     let state = async || store.assignment(&key(1)).await.unwrap();
-    let open = |deal_sent_at| AssignmentState::Open { owner_set: true, notified: true, deal_sent_at };
+    let open =
+        |deal_sent_at| AssignmentState::Open { owner_set: true, notified: true, deal_sent_at, title: None };
     assert_eq!(state().await, open(None));
     assert!(store.about_to_create_deal(&key(1), at(3)).await.unwrap());
     assert!(!store.about_to_create_deal(&key(1), at(4)).await.unwrap(), "somebody is at it");
@@ -169,4 +170,17 @@ async fn a_deal_is_tried_by_one_and_finishes_its_assignment() {
     store.deal_created(&key(1), 77, "assigned", at(6)).await.unwrap();
     assert_eq!(state().await, AssignmentState::Finished("assigned".to_owned()));
     assert!(!store.about_to_create_deal(&key(1), at(7)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_lead_is_in_one_pack_at_a_time_whichever_giving_it_is() {
+    let store = store().await;
+    let second = PackItem { key: AssignmentKey { epoch: Epoch(2), ..key(1) }, ..item(1, 0) };
+    let send = async |item: &PackItem| {
+        store.about_to_send(Uuid::now_v7(), std::slice::from_ref(item), at(0)).await.unwrap().len()
+    };
+    assert_eq!(send(&item(1, 0)).await, 1);
+    assert_eq!(send(&second).await, 0, "the first is under way");
+    store.done(&[done(1, true, Some("assigned"))], at(1)).await.unwrap();
+    assert_eq!(send(&second).await, 1);
 }

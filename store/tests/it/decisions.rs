@@ -7,11 +7,13 @@ use common::ids::UserId;
 use common::messages::{AssignmentKey, Deal, Epoch, Orders};
 use distribution::EntryKind;
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 use store::postgres::Postgres;
 use store::{
-    Assignments, Balances, Counting, DeadLetter, DeadLetters, Decided, Decisions, Done, Given, LedgerEntry,
-    Ledgers, Manual, NewDecision, SavedDecision, Standing, Verdict, Waiting,
+    AssignmentState, Assignments, Balances, Counting, DeadLetter, DeadLetters, Decided, Decisions, Done,
+    Given, LedgerEntry, Ledgers, Manual, NewDecision, SavedDecision, Standing, Verdict, Waiting,
 };
 use tokio::task::JoinSet;
 
@@ -29,6 +31,7 @@ fn decision(verdict: Verdict) -> NewDecision {
         reason: "petrov's turn".to_owned(),
         explanation: json!({ "format": 1, "candidates": ["ivanov", "petrov"] }),
         routing_version: 3,
+        title: Some("Flat \0".to_owned()),
         orders: Orders::default(),
         entries: Vec::new(),
         first_seen: at(0),
@@ -356,4 +359,33 @@ async fn corrections_and_refunds_keep_the_sum_at_zero() {
     assert!(!store.refund(&key(1), &manual).await.unwrap(), "it was given back before");
     // Who left the queue stays at zero: that had nothing to do with the lead.
     assert_eq!(balances().await, [(user(11), 2), (user(12), -2), (user(13), 1), (user(14), 0)].into());
+}
+
+#[tokio::test]
+async fn the_title_is_there_for_the_notice_and_forgotten_afterwards() {
+    let database = crate::empty_database().await;
+    let store = Postgres::prepare(&database, 8).unwrap();
+    store.migrate().await.unwrap();
+    decide(&store, &key(1), decision(assign(user(12)))).await;
+    let title = async || {
+        let state = store.assignment(&key(1)).await.unwrap();
+        let AssignmentState::Open { title, .. } = state else { panic!("{state:?}") };
+        title
+    };
+    assert_eq!(title().await.as_deref(), Some("Flat \u{fffd}"));
+    let done = |finished| Done {
+        key: key(1),
+        to: user(12),
+        owner_set: true,
+        notified: finished,
+        notification: None,
+        finished: finished.then_some("assigned"),
+    };
+    store.done(&[done(false)], at(1)).await.unwrap();
+    assert!(title().await.is_some(), "the notice is still to be sent");
+    store.done(&[done(true)], at(2)).await.unwrap();
+    let mut connection = PgConnection::connect(database.expose_secret()).await.unwrap();
+    let kept = sqlx::query_scalar("SELECT title FROM decisions").fetch_one(&mut connection).await;
+    let kept: Option<String> = kept.unwrap();
+    assert_eq!(kept, None);
 }

@@ -133,7 +133,7 @@ async fn the_page_of_metrics_is_what_the_programs_say_and_they_say_it_well() {
     plan.config = String::from("retry: { delays: [1s, 2s, 3s] }\ningest: { sweep: { every: 1s } }");
     let pipeline = start(&plan).await;
     // A message that is parked once, so that the router and the notifier have published each type that they publish.
-    let busy = json!({ "error": { "status": 500, "code": "INTERNAL_SERVER_ERROR", "description": "" } });
+    let busy = json!({ "error": { "status": 401, "code": "CONNECTION_ERROR", "description": "" } });
     for method in ["crm.lead.get", "crm.lead.list", "crm.lead.update"] {
         pipeline.portal.add_fault(&json!({ "method": method, "kind": busy, "times": 1 })).await.unwrap();
     }
