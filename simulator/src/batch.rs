@@ -3,9 +3,12 @@
 //! Source: "Batch requests" of the REST documentation. The answer's containers are PHP arrays: `[]`
 //! when empty, a list when their keys happen to be 0, 1, 2, …
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::limits::Hit;
 use crate::methods::{self, ApiError, Reply};
 use crate::php::{Php, array};
 use crate::portal::State;
@@ -23,49 +26,80 @@ struct Brought {
     time: Vec<(String, Value)>,
 }
 
-/// Runs a batch; answers its result and the seconds it took.
-pub fn run(state: &mut State, params: &Php, now: Timestamp) -> (Reply, f64) {
-    let halt = params.get("halt").is_some_and(Php::truthy);
-    let mut brought = Brought::default();
-    let mut seconds = 0.0;
-    let commands = params.get("cmd").map(Php::entries).unwrap_or_default();
-    for (index, (key, command)) in commands.iter().enumerate() {
-        // What is no text is passed over without a word.
-        let Php::Text(command) = command else { continue };
-        let (method, query) = command.split_once('?').unwrap_or((command, ""));
-        let method = method.to_ascii_lowercase();
-        *state.stats.commands.entry(method.clone()).or_default() += 1;
-        let answer = if index >= COMMANDS_MAX {
-            Err(ApiError::new(400, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded"))
-        } else if method == "batch" {
-            Err(ApiError::new(405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "Method is not allowed for batch usage"))
-        } else if let Some(error) = crate::faults::command(state, &method) {
-            Err(error)
-        } else {
-            let params = brought.resolve(&Php::from_query(query));
-            methods::run(state, &method, &params, now)
-        };
-        let failed = answer.is_err();
-        if !failed {
-            seconds += methods::cost_seconds(state, &method);
-        }
-        brought.add(key, &method, answer, state, now);
-        if failed && halt {
-            break;
+/// A batch that runs, a command at a time: others may come between.
+pub struct Run {
+    halt: bool,
+    commands: std::vec::IntoIter<(usize, (String, Php))>,
+    brought: Brought,
+    hit: Hit,
+}
+
+impl Run {
+    /// Begins a batch.
+    #[must_use]
+    pub fn new(params: &Php) -> Self {
+        let commands = params.get("cmd").map(Php::entries).unwrap_or_default();
+        let commands: Vec<_> = commands.iter().cloned().enumerate().collect();
+        Self {
+            halt: params.get("halt").is_some_and(Php::truthy),
+            commands: commands.into_iter(),
+            brought: Brought::default(),
+            hit: Hit::default(),
         }
     }
-    (Reply::of(brought.into_json()), seconds)
+
+    /// Runs the next command; answers what it took, and none when there is none.
+    pub fn step(&mut self, state: &mut State, now: Timestamp) -> Option<Duration> {
+        let (index, (key, command)) = self.commands.next()?;
+        // What is no text is passed over without a word.
+        let Php::Text(command) = command else { return Some(Duration::ZERO) };
+        let (method, query) = command.split_once('?').unwrap_or((&command, ""));
+        let method = method.to_ascii_lowercase();
+        *state.stats.commands.entry(method.clone()).or_default() += 1;
+        let refused = if index >= COMMANDS_MAX {
+            Some(ApiError::new(400, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded"))
+        } else if method == "batch" {
+            let text = "Method is not allowed for batch usage";
+            Some(ApiError::new(405, "ERROR_BATCH_METHOD_NOT_ALLOWED", text))
+        } else {
+            crate::faults::command(state, &method)
+        };
+        let (answer, took) = if let Some(error) = refused {
+            (Err(error), Duration::ZERO)
+        } else {
+            let params = self.brought.resolve(&Php::from_query(query));
+            methods::run(state, &mut self.hit, &method, &params, now)
+        };
+        if answer.is_err() && self.halt {
+            self.commands = Vec::new().into_iter();
+        }
+        self.brought.add(&key, &method, answer, took, state, now);
+        Some(took)
+    }
+
+    /// What all of them brought.
+    #[must_use]
+    pub fn finish(self) -> Reply {
+        Reply::of(self.brought.into_json())
+    }
 }
 
 impl Brought {
-    fn add(&mut self, key: &str, method: &str, answer: methods::Answer, state: &mut State, now: Timestamp) {
+    fn add(
+        &mut self,
+        key: &str,
+        method: &str,
+        answer: methods::Answer,
+        took: Duration,
+        state: &mut State,
+        now: Timestamp,
+    ) {
         match answer {
             Ok(reply) => {
                 self.result.push((key.to_owned(), reply.result));
                 self.total.extend(reply.total.map(|total| (key.to_owned(), json!(total))));
                 self.next.extend(reply.next.map(|next| (key.to_owned(), json!(next))));
-                let seconds = methods::cost_seconds(state, method);
-                self.time.push((key.to_owned(), crate::rest::time_of(state, Some(method), seconds, now)));
+                self.time.push((key.to_owned(), crate::rest::time_of(state, Some(method), took, now)));
             }
             Err(error) => {
                 *state.stats.errors.entry(error.code.clone()).or_default() += 1;

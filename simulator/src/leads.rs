@@ -180,6 +180,23 @@ pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
     lead.fields.insert("DATE_MODIFY".to_owned(), json!(portal_time(now)));
 }
 
+/// Whoever changes a lead right after this method has shown it.
+pub fn robots(state: &mut State, method: &str, shown: &Value, now: Timestamp) {
+    let first = shown.as_array().map_or(Some(shown), |rows| rows.first());
+    let id = first.and_then(|lead| lead.get("ID")).and_then(Value::as_str).and_then(|id| id.parse().ok());
+    let Some(id) = id else { return };
+    let mut robots = std::mem::take(&mut state.settings.robots);
+    for robot in robots.iter_mut().filter(|robot| robot.after == method) {
+        robot.seen = robot.seen.wrapping_add(1);
+        if robot.seen.is_multiple_of(robot.every.max(1)) {
+            let fields = serde_json::from_value(Value::Object(robot.fields.clone())).unwrap_or(Php::Null);
+            write(state, id, &fields, now);
+            updated(state, id);
+        }
+    }
+    state.settings.robots = robots;
+}
+
 /// Notes the event of a change; several changes of a lead in one request make one event.
 pub fn updated(state: &mut State, id: u64) {
     let event = ("ONCRMLEADUPDATE", id);

@@ -2,8 +2,8 @@
 //!
 //! Source: "Limits" of the REST documentation. The bucket rises by one with each request and falls
 //! once a second; over its threshold a request is refused. Execution time is summed by method in ten
-//! buckets of a minute, counted only where a call takes more than 0.1 s, and checked before a call:
-//! the call that crosses the limit still runs.
+//! buckets of a minute, counted only where a method takes more than 0.1 s in one request, and checked before a
+//! call: the call that crosses the limit still runs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -50,33 +50,45 @@ impl Bucket {
 /// Execution times by method.
 #[derive(Debug, Default)]
 pub struct Operating {
-    /// Seconds by method and minute.
+    /// Seconds by method and bucket.
     spent: BTreeMap<String, BTreeMap<i64, f64>>,
 }
 
-/// Calls up to this long are not counted.
+/// Execution times of one request so far, by method.
+#[derive(Debug, Default)]
+pub struct Hit(BTreeMap<String, f64>);
+
+/// A method that takes up to this long in one request is not counted.
 const FREE_SECONDS: f64 = 0.1;
 
+/// Buckets in the window.
+const BUCKETS: i64 = 10;
+
 impl Operating {
-    /// Seconds that a method has used in the last ten minutes.
-    pub fn spent(&mut self, method: &str, now_seconds: i64) -> f64 {
-        let Some(minutes) = self.spent.get_mut(method) else { return 0.0 };
-        minutes.retain(|minute, _| *minute > now_seconds / 60 - 10);
-        minutes.values().sum()
+    /// Seconds that a method has used in the last ten buckets of so many seconds.
+    pub fn spent(&mut self, method: &str, now_seconds: i64, bucket: i64) -> f64 {
+        let Some(buckets) = self.spent.get_mut(method) else { return 0.0 };
+        buckets.retain(|number, _| *number > now_seconds / bucket - BUCKETS);
+        buckets.values().sum()
     }
 
-    /// Adds a call.
-    pub fn add(&mut self, method: &str, now_seconds: i64, seconds: f64) {
-        if seconds > FREE_SECONDS {
-            *self.spent.entry(method.to_owned()).or_default().entry(now_seconds / 60).or_default() += seconds;
+    /// Adds a call: nothing as long as its request has taken little time with this method, and then all of it.
+    pub fn add(&mut self, hit: &mut Hit, method: &str, now_seconds: i64, bucket: i64, seconds: f64) {
+        let in_hit = hit.0.entry(method.to_owned()).or_default();
+        let before = *in_hit;
+        *in_hit += seconds;
+        if *in_hit <= FREE_SECONDS {
+            return;
         }
+        let counts = if before <= FREE_SECONDS { *in_hit } else { seconds };
+        *self.spent.entry(method.to_owned()).or_default().entry(now_seconds / bucket).or_default() += counts;
     }
 
-    /// When the oldest minute leaves the window, in unix seconds.
+    /// When the oldest bucket leaves the window, in unix seconds.
     #[must_use]
-    pub fn reset_at(&self, method: &str) -> Option<i64> {
+    pub fn reset_at(&self, method: &str, bucket: i64) -> Option<i64> {
         let oldest = self.spent.get(method)?.keys().next()?;
-        Some(oldest * 60 + 600)
+        Some((oldest + BUCKETS) * bucket)
     }
 }
 
@@ -110,13 +122,24 @@ mod tests {
     }
 
     #[test]
-    fn short_calls_are_free_and_long_ones_leave_after_ten_minutes() {
+    fn short_requests_are_free_and_long_ones_leave_after_ten_buckets() {
         let mut operating = Operating::default();
-        operating.add("m", 0, 0.1);
-        assert!(operating.spent("m", 0).abs() < f64::EPSILON);
-        operating.add("m", 30, 1.5);
-        assert!((operating.spent("m", 599) - 1.5).abs() < f64::EPSILON);
-        assert_eq!(operating.reset_at("m"), Some(600));
-        assert!(operating.spent("m", 600).abs() < f64::EPSILON);
+        operating.add(&mut Hit::default(), "m", 0, 60, 0.1);
+        assert!(operating.spent("m", 0, 60).abs() < f64::EPSILON);
+        operating.add(&mut Hit::default(), "m", 30, 60, 1.5);
+        assert!((operating.spent("m", 599, 60) - 1.5).abs() < f64::EPSILON);
+        assert_eq!(operating.reset_at("m", 60), Some(600));
+        assert!(operating.spent("m", 600, 60).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn many_short_calls_in_one_request_are_counted_together() {
+        let (mut operating, mut hit) = (Operating::default(), Hit::default());
+        operating.add(&mut hit, "m", 0, 60, 0.06);
+        assert!(operating.spent("m", 0, 60).abs() < f64::EPSILON);
+        for _ in 0..2 {
+            operating.add(&mut hit, "m", 0, 60, 0.06);
+        }
+        assert!((operating.spent("m", 0, 60) - 0.18).abs() < 1e-9);
     }
 }

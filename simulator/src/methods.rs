@@ -1,8 +1,11 @@
 //! The methods by name, and what an answer is made of.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::limits::Hit;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
 use crate::{deals, leads};
@@ -91,15 +94,26 @@ pub fn not_found() -> ApiError {
     ApiError::new(404, "ERROR_METHOD_NOT_FOUND", "Method not found!")
 }
 
-/// Runs one method, but for `batch`, after the check of its execution time.
-pub fn run(state: &mut State, method: &str, params: &Php, now: Timestamp) -> Answer {
-    let limit = state.settings.operating_limit;
-    if limit > 0.0 && state.operating.spent(method, now.as_second()) > limit {
-        return Err(ApiError::new(
-            429,
-            "OPERATION_TIME_LIMIT",
-            "Method is blocked due to operation time limit.",
-        ));
+/// The scope that a method belongs to; none for those that every webhook may call.
+fn scope(method: &str) -> Option<&'static str> {
+    match method.split('.').next() {
+        Some("crm") => Some("crm"),
+        Some("im") => Some("im"),
+        Some("user") => Some("user_brief"),
+        _ => None,
+    }
+}
+
+/// Runs one method, but for `batch`, after the checks of its scope and execution time; answers what it took.
+pub fn run(
+    state: &mut State,
+    hit: &mut Hit,
+    method: &str,
+    params: &Php,
+    now: Timestamp,
+) -> (Answer, Duration) {
+    if let Err(refused) = check(state, method, now) {
+        return (Err(refused), Duration::ZERO);
     }
     let answer = match method {
         "crm.item.add" => deals::add(state, params, now),
@@ -119,23 +133,39 @@ pub fn run(state: &mut State, method: &str, params: &Php, now: Timestamp) -> Ans
                 json!({ "ID": id, "ADMIN": true, "NAME": "Webhook", "TIME_ZONE": "", "TIME_ZONE_OFFSET": 10800 }),
             ))
         }
-        "scope" => Ok(Reply::of(json!(["crm", "im", "user_brief", "timeman", "calendar"]))),
+        "scope" => Ok(Reply::of(json!(state.settings.scopes))),
         "method.get" => {
             let name = params.get("name").and_then(Php::text).unwrap_or_default();
             Ok(Reply::of(json!({ "isExisting": exists(&name), "isAvailable": exists(&name) })))
         }
         _ => Err(not_found()),
     };
-    let seconds = cost_seconds(state, method);
-    state.operating.add(method, now.as_second(), seconds);
-    answer
+    let took = state.settings.cost_ms.get(method).map_or(Duration::ZERO, |cost| cost.draw());
+    let bucket = state.settings.operating_bucket.max(1);
+    state.operating.add(hit, method, now.as_second(), bucket, took.as_secs_f64());
+    if let Ok(reply) = &answer {
+        leads::robots(state, method, &reply.result, now);
+    }
+    (answer, took)
 }
 
-/// How long a call of this method takes.
-#[must_use]
-pub fn cost_seconds(state: &State, method: &str) -> f64 {
-    let millis = state.settings.cost_ms.get(method).copied().unwrap_or_default();
-    std::time::Duration::from_millis(millis).as_secs_f64()
+fn check(state: &mut State, method: &str, now: Timestamp) -> Result<(), ApiError> {
+    if let Some(scope) = scope(method)
+        && !state.settings.scopes.iter().any(|granted| granted == scope)
+    {
+        let status = state.settings.missing_scope_status;
+        let text = "The request requires higher privileges than provided by the webhook token";
+        return Err(ApiError::new(status, "insufficient_scope", text));
+    }
+    let (limit, bucket) = (state.settings.operating_limit, state.settings.operating_bucket.max(1));
+    if limit > 0.0 && state.operating.spent(method, now.as_second(), bucket) > limit {
+        return Err(ApiError::new(
+            429,
+            "OPERATION_TIME_LIMIT",
+            "Method is blocked due to operation time limit.",
+        ));
+    }
+    Ok(())
 }
 
 fn notify(state: &mut State, params: &Php, personal: bool, now: Timestamp) -> Answer {

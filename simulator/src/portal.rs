@@ -37,8 +37,12 @@ pub struct Settings {
     pub count_refused: bool,
     /// Seconds of execution time a method may use in ten minutes; 0 switches the limit off.
     pub operating_limit: f64,
-    /// Milliseconds that a method takes, by its name; others take none.
-    pub cost_ms: BTreeMap<String, u64>,
+    /// The length of the ten buckets of that, in seconds; 60 but for a test in a hurry.
+    pub operating_bucket: i64,
+    /// How long a call of a method takes, by its name; others take no time.
+    pub cost_ms: BTreeMap<String, Cost>,
+    /// A request that takes longer than this is answered 504 by the front end, and goes on; 0 for no end.
+    pub cut_after_ms: u64,
     /// Only account the time, do not spend it.
     pub account_only: bool,
     /// Events are sent this long after their cause: from, to, in milliseconds.
@@ -51,6 +55,72 @@ pub struct Settings {
     pub muted: Vec<u64>,
     /// 401 or 403 for a wrong secret; sources disagree.
     pub wrong_secret_status: u16,
+    /// What the webhook may use.
+    pub scopes: Vec<String>,
+    /// 401 or 403 where a scope is missing; sources disagree.
+    pub missing_scope_status: u16,
+    /// The name and port that the portal has now: requests to any other are answered 302 to it.
+    pub renamed_to: Option<String>,
+    /// Robots of the portal, or people, who change leads between two requests of ours.
+    pub robots: Vec<Robot>,
+}
+
+/// How long a call takes, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cost {
+    /// Always the same.
+    Fixed(u64),
+    /// Anything between the two.
+    Between(u64, u64),
+    /// Usually one, but `slow` once in `one_in` calls.
+    Tail {
+        /// Mostly.
+        usual: u64,
+        /// At times.
+        slow: u64,
+        /// How seldom.
+        one_in: u32,
+    },
+}
+
+impl Cost {
+    /// The time of one call.
+    #[must_use]
+    pub fn draw(self) -> Duration {
+        let millis = match self {
+            Self::Fixed(millis) => millis,
+            Self::Between(low, high) => rand::random_range(low.min(high)..=high.max(low)),
+            Self::Tail { usual, slow, one_in } => {
+                if rand::random_range(0..one_in.max(1)) == 0 {
+                    slow
+                } else {
+                    usual
+                }
+            }
+        };
+        Duration::from_millis(millis)
+    }
+}
+
+/// Changes a lead right after a method has shown it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Robot {
+    /// After which method, such as `crm.lead.get`; of a list, its first lead is changed.
+    pub after: String,
+    /// What is written.
+    pub fields: Map<String, Value>,
+    /// Only every so manieth time.
+    #[serde(default = "once")]
+    pub every: u32,
+    /// How often the method was called.
+    #[serde(default, skip_deserializing)]
+    pub seen: u32,
+}
+
+fn once() -> u32 {
+    1
 }
 
 impl Default for Settings {
@@ -66,13 +136,19 @@ impl Default for Settings {
             per_second: 2,
             count_refused: true,
             operating_limit: 480.0,
+            operating_bucket: 60,
             cost_ms: BTreeMap::new(),
+            cut_after_ms: 60_000,
             account_only: false,
             event_delay_ms: (0, 20),
             event_loss: 0.0,
             event_copies: 1,
             muted: Vec::new(),
             wrong_secret_status: 401,
+            scopes: ["crm", "im", "user_brief", "timeman", "calendar"].map(str::to_owned).to_vec(),
+            missing_scope_status: 401,
+            renamed_to: None,
+            robots: Vec::new(),
         }
     }
 }

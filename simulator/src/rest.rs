@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::faults::{self, Kind};
+use crate::limits::Hit;
 use crate::methods::{self, ApiError, Reply};
 use crate::php::{Php, to_text};
 use crate::portal::{Portal, State, portal_time};
@@ -38,10 +39,23 @@ async fn call(
     body: Bytes,
 ) -> Response {
     let method = method.strip_suffix(".json").unwrap_or(&method).to_ascii_lowercase();
+    let settings = portal.state().settings.clone();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if let Some(new) = settings.renamed_to.filter(|new| new != host) {
+        return moved(&format!("http://{new}/rest/{user}/{secret}/{method}"));
+    }
     let params = Php::from_query(&query.unwrap_or_default()).merged(&parameters(&headers, &body));
-    // A task of its own: the portal goes on with a request whose caller has hung up.
+    // A task of its own: the portal goes on with a request whose caller has hung up, and with one that the front
+    // end has given up.
     let running = tokio::spawn(serve(portal, user, secret, method, params));
-    running.await.unwrap_or_else(|error| answer(500, "text/html", error.to_string()))
+    let cut = match settings.cut_after_ms {
+        0 => Duration::MAX,
+        millis => Duration::from_millis(millis),
+    };
+    match tokio::time::timeout(cut, running).await {
+        Ok(answered) => answered.unwrap_or_else(|error| answer(500, "text/html", error.to_string())),
+        Err(_) => answer(504, "text/html", "<html><h1>504 Gateway Time-out</h1></html>".to_owned()),
+    }
 }
 
 async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String, params: Php) -> Response {
@@ -67,21 +81,14 @@ async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String
         Some(Kind::DelayMs(millis)) => tokio::time::sleep(Duration::from_millis(*millis)).await,
         Some(Kind::AnswerLost | Kind::Truncated) | None => {}
     }
-    let (text, status, seconds, outgoing) = {
-        let mut state = portal.state();
-        let now = Timestamp::now();
-        let (text, status, seconds) = match run(&mut state, &user, &secret, &method, &params, now) {
-            Ok((reply, seconds)) => (success(&mut state, &method, reply, seconds, now), 200, seconds),
-            Err(error) => {
-                *state.stats.errors.entry(error.code.clone()).or_default() += 1;
-                (to_text(&error.to_json()), error.status, 0.0)
-            }
-        };
-        (text, status, seconds, std::mem::take(&mut state.outgoing))
+    let (text, status) = match run(&portal, &user, &secret, &method, &params).await {
+        Ok((reply, took)) => (success(&mut portal.state(), &method, reply, took, Timestamp::now()), 200),
+        Err(error) => {
+            *portal.state().stats.errors.entry(error.code.clone()).or_default() += 1;
+            (to_text(&error.to_json()), error.status)
+        }
     };
-    if seconds > 0.0 && !portal.state().settings.account_only {
-        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-    }
+    let outgoing = std::mem::take(&mut portal.state().outgoing);
     events::send(&portal, outgoing);
     match fault {
         Some(Kind::AnswerLost) => broken(None),
@@ -105,30 +112,47 @@ fn parameters(headers: &HeaderMap, body: &[u8]) -> Php {
     }
 }
 
-fn run(
-    state: &mut State,
+/// Runs a request after the checks that come before any method; takes as long as it takes.
+async fn run(
+    portal: &Portal,
     user: &str,
     secret: &str,
     method: &str,
     params: &Php,
-    now: Timestamp,
-) -> Result<(Reply, f64), ApiError> {
+) -> Result<(Reply, Duration), ApiError> {
     if !methods::exists(method) {
         return Err(methods::not_found());
     }
-    let settings = &state.settings;
-    if user != settings.webhook_user.to_string() || secret != settings.webhook_secret {
-        let status = settings.wrong_secret_status;
+    let (account_only, wrong) = {
+        let settings = &portal.state().settings;
+        let right = user == settings.webhook_user.to_string() && secret == settings.webhook_secret;
+        (settings.account_only, (!right).then_some(settings.wrong_secret_status))
+    };
+    if let Some(status) = wrong {
         return Err(ApiError::new(status, "INVALID_CREDENTIALS", "Invalid request credentials"));
     }
+    let spend = async |took: Duration| {
+        if !account_only && !took.is_zero() {
+            tokio::time::sleep(took).await;
+        }
+    };
     if method == "batch" {
-        return Ok(batch::run(state, params, now));
+        let (mut batch, mut all) = (batch::Run::new(params), Duration::ZERO);
+        loop {
+            let step = batch.step(&mut portal.state(), Timestamp::now());
+            let Some(took) = step else { break };
+            spend(took).await;
+            all += took;
+        }
+        return Ok((batch.finish(), all));
     }
-    let seconds = methods::cost_seconds(state, method);
-    methods::run(state, method, params, now).map(|reply| (reply, seconds))
+    let hit = &mut Hit::default();
+    let (answer, took) = methods::run(&mut portal.state(), hit, method, params, Timestamp::now());
+    spend(took).await;
+    answer.map(|reply| (reply, took))
 }
 
-fn success(state: &mut State, method: &str, reply: Reply, seconds: f64, now: Timestamp) -> String {
+fn success(state: &mut State, method: &str, reply: Reply, took: Duration, now: Timestamp) -> String {
     let mut envelope = Map::new();
     envelope.insert("result".to_owned(), reply.result);
     if let Some(next) = reply.next {
@@ -138,15 +162,17 @@ fn success(state: &mut State, method: &str, reply: Reply, seconds: f64, now: Tim
         envelope.insert("total".to_owned(), json!(total));
     }
     let accounted = (method != "batch").then_some(method);
-    envelope.insert("time".to_owned(), time_of(state, accounted, seconds, now));
+    envelope.insert("time".to_owned(), time_of(state, accounted, took, now));
     to_text(&Value::Object(envelope))
 }
 
 /// The block `time` of an answer.
 #[must_use]
-pub fn time_of(state: &mut State, method: Option<&str>, seconds: f64, now: Timestamp) -> Value {
+pub fn time_of(state: &mut State, method: Option<&str>, took: Duration, now: Timestamp) -> Value {
+    let seconds = took.as_secs_f64();
+    let bucket = state.settings.operating_bucket.max(1);
     let unix = now.as_duration().as_secs_f64();
-    let spent = method.map_or(0.0, |method| state.operating.spent(method, now.as_second()));
+    let spent = method.map_or(0.0, |method| state.operating.spent(method, now.as_second(), bucket));
     let mut time = json!({
         "start": unix, "finish": unix + seconds, "duration": seconds, "processing": seconds,
         "date_start": portal_time(now), "date_finish": portal_time(now),
@@ -157,7 +183,7 @@ pub fn time_of(state: &mut State, method: Option<&str>, seconds: f64, now: Times
     }
     // PHP prints a whole number without a point.
     time["operating"] = if spent == 0.0 { json!(0) } else { json!(spent) };
-    if let Some(reset_at) = method.and_then(|method| state.operating.reset_at(method)) {
+    if let Some(reset_at) = method.and_then(|method| state.operating.reset_at(method, bucket)) {
         time["operating_reset_at"] = json!(reset_at);
     }
     time
@@ -172,6 +198,15 @@ fn answer(status: u16, kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
+
+/// What a renamed portal says at its old address.
+fn moved(location: &str) -> Response {
+    let mut response = answer(302, "text/html", "<html><h1>302 Found</h1></html>".to_owned());
+    if let Ok(location) = header::HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
     response
 }
 

@@ -94,3 +94,26 @@ async fn a_batch_accounts_and_spends_the_time_of_its_commands() {
     assert_eq!(answer["result"]["result_time"]["b"]["operating"], json!(0.3));
     assert_eq!(answer["result"]["result_time"]["b"]["duration"], json!(0.15));
 }
+
+#[tokio::test]
+async fn many_short_commands_of_one_request_are_counted_together() {
+    let portal = Portal::start(json!({ "cost_ms": { "crm.lead.add": 30 }, "account_only": true })).await;
+    let one = portal.success("crm.lead.add", json!({})).await;
+    assert_eq!(one["time"]["operating"], json!(0), "up to a tenth of a second is free");
+    let cmd = json!({ "a": "crm.lead.add", "b": "crm.lead.add", "c": "crm.lead.add", "d": "crm.lead.add" });
+    let times = portal.batch(cmd).await["result_time"].take();
+    assert_eq!(times["c"]["operating"], json!(0));
+    assert!((times["d"]["operating"].as_f64().unwrap() - 0.12).abs() < 1e-6, "{times}");
+}
+
+#[tokio::test]
+async fn the_front_end_gives_a_request_up_and_the_work_goes_on() {
+    let portal = Portal::start(json!({ "cost_ms": { "crm.lead.add": 100 }, "cut_after_ms": 250 })).await;
+    let cmd = json!({ "a": "crm.lead.add", "b": "crm.lead.add", "c": "crm.lead.add", "d": "crm.lead.add" });
+    let cut = portal.call("batch", json!({ "cmd": cmd })).await;
+    assert_eq!((cut.status, cut.kind.as_str()), (504, "text/html"));
+    let there = portal.asked("leads").await.as_array().unwrap().len();
+    assert!((2..4).contains(&there), "{there} of four at the cut");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(portal.asked("leads").await.as_array().unwrap().len(), 4);
+}

@@ -56,3 +56,45 @@ async fn a_caller_can_ask_who_it_is_and_what_there_is() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_missing_scope_refuses_its_methods_alone_and_inside_a_batch() {
+    let portal = Portal::start(json!({ "scopes": ["crm"], "missing_scope_status": 403 })).await;
+    let text = "The request requires higher privileges than provided by the webhook token";
+    let params = json!({ "USER_ID": 11, "MESSAGE": "hello" });
+    let refused = portal.call("im.notify.personal.add", params).await;
+    assert_eq!(refused.error(), error(403, "insufficient_scope", text));
+    let both = json!({ "add": "crm.lead.add", "tell": "im.notify.personal.add?USER_ID=11&MESSAGE=x" });
+    let result = portal.batch(both).await;
+    assert_eq!(result["result"]["add"], json!(1));
+    assert_eq!(result["result_error"]["tell"]["error"], json!("insufficient_scope"));
+    assert_eq!(portal.result("scope", json!({})).await, json!(["crm"]));
+}
+
+#[tokio::test]
+async fn a_renamed_portal_points_to_its_new_name() {
+    let portal = Portal::start(json!({})).await;
+    let port = portal.webhook.split([':', '/']).nth(4).unwrap().to_owned();
+    portal.tell("settings", json!({ "renamed_to": format!("localhost:{port}") })).await;
+    let never = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let old = never.build().unwrap().post(format!("{}/server.time", portal.webhook)).json(&json!({}));
+    let moved = old.send().await.unwrap();
+    assert_eq!(moved.status(), 302);
+    let location = moved.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(location, format!("http://localhost:{port}/rest/1/secret/server.time"));
+    assert!(moved.text().await.unwrap().starts_with("<html>"));
+    let new = send(portal.client.post(location).json(&json!({}))).await;
+    assert_eq!(new.status, 200, "{new:?}");
+}
+
+#[tokio::test]
+async fn a_robot_changes_a_lead_right_after_it_was_shown() {
+    let robot = json!({ "after": "crm.lead.get", "fields": { "ASSIGNED_BY_ID": "20" }, "every": 2 });
+    let portal = Portal::start(json!({ "robots": [robot] })).await;
+    portal.add(json!({ "count": 1 })).await;
+    let mut owners = Vec::new();
+    for _ in 0..3 {
+        owners.push(portal.field(1, "ASSIGNED_BY_ID").await);
+    }
+    assert_eq!(owners, ["1", "1", "20"]);
+}
