@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,10 +19,10 @@ use crate::lead::{GET, LIST, PortalLead};
 use crate::metrics::PackKind;
 use crate::pack::{PackLimits, PackSender, Packer};
 
-/// Leads read by one request at the most: ten lists in a batch. A full lead is about 3 KB, so the
-/// answer stays far below [`crate::transport::MAX_BODY_BYTES`], and ten lists by id far below the
+/// Leads read by one request at the most: twenty lists in a batch. A full lead is about 3 KB, so the
+/// answer stays far below [`crate::transport::MAX_BODY_BYTES`], and twenty lists by id far below the
 /// 60 s after which the cloud cuts a request.
-pub const MAX_LEADS_A_REQUEST: usize = 500;
+pub const MAX_LEADS_A_REQUEST: usize = 1000;
 
 /// Requests under way at once. With answers after 2 s at the latest, four keep up with the two
 /// requests a second of the standard plan.
@@ -34,9 +35,23 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Callers that wait to be packed: what the four packs under way can take away at once.
 const QUEUE: usize = MAX_LEADS_A_REQUEST * PACKS_IN_FLIGHT;
 
+/// While so many leads that were read are in use, the next are not read: they come all the fuller.
+const IN_USE_ENOUGH: usize = 50;
+
 /// Reads single leads of one portal, together.
 pub struct LeadReader {
     packer: Packer<LeadId, Option<PortalLead>>,
+    in_use: Arc<AtomicUsize>,
+}
+
+/// A lead that was read is in use as long as this lives.
+#[derive(Debug)]
+pub struct InUse(Arc<AtomicUsize>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl LeadReader {
@@ -52,7 +67,16 @@ impl LeadReader {
             queue: QUEUE,
             linger: LINGER,
         };
-        Self { packer: Packer::new(Arc::new(LeadPacks { portal }), limits) }
+        let in_use = Arc::new(AtomicUsize::new(0));
+        let packs = LeadPacks { portal, in_use: Arc::clone(&in_use) };
+        Self { packer: Packer::new(Arc::new(packs), limits), in_use }
+    }
+
+    /// Counts a lead as in use, for as long as the guard lives; while there are many, no more are read.
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        InUse(Arc::clone(&self.in_use))
     }
 
     /// Reads the lead as it is after this call began; `None` when it does not exist any more.
@@ -66,6 +90,7 @@ impl LeadReader {
 
 struct LeadPacks {
     portal: Portal,
+    in_use: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -76,6 +101,10 @@ impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
 
     fn has_plenty(&self) -> bool {
         self.portal.has_plenty()
+    }
+
+    fn is_in_no_hurry(&self) -> bool {
+        self.in_use.load(Ordering::Relaxed) >= IN_USE_ENOUGH
     }
 
     async fn send(&self, permit: Permit, pack: Vec<LeadId>) -> Vec<Result<Option<PortalLead>, PortalError>> {

@@ -32,8 +32,8 @@ const REQUEST_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 /// In seconds. A free budget answers in milliseconds; a full one of 50 empties in 25 s.
 const WAIT_BUCKETS: [f64; 9] = [0.005, 0.05, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0, 120.0];
 
-/// In leads. 1 is a lone lead, up to 50 fit into one list, 500 into one request.
-const PACK_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0];
+/// In leads. 1 is a lone lead, up to 50 fit into one list, 1000 into one request.
+const PACK_BUCKETS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 250.0, 1000.0];
 
 /// The weight of the newest value: with 0.2, the last ten make up nine tenths of the average.
 const SMOOTHING: f64 = 0.2;

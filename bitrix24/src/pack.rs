@@ -29,6 +29,12 @@ pub trait PackSender<R, A>: Send + Sync + 'static {
     /// Whether a request more or less does not matter at this moment: [`crate::Portal::has_plenty`].
     fn has_plenty(&self) -> bool;
 
+    /// Whether those who got their answers still have enough to do with them, so that the next pack may wait
+    /// to be fuller. Never, unless said otherwise.
+    fn is_in_no_hurry(&self) -> bool {
+        false
+    }
+
     /// Sends `pack`, which has 1 to `max_pack` requests in the order they were submitted, and returns
     /// as many answers in the same order. Who is left without an answer gets
     /// [`PortalError::Interrupted`].
@@ -47,6 +53,9 @@ pub struct PackLimits {
     /// How long a pack that is not full waits for more, where there are many ([`Bustle`]).
     pub linger: Duration,
 }
+
+/// So many times its linger a pack waits at the most for those who are in no hurry.
+const PATIENCE: u32 = 10;
 
 /// Whether there are so many requests that it pays to wait for more of them: a lone one waits for nothing.
 #[derive(Debug)]
@@ -73,11 +82,15 @@ impl Bustle {
     }
 
     /// How long the next pack waits for more: not at all while requests are plenty and the last packs
-    /// were small.
+    /// were small, and longest in a backlog, where nobody is served sooner by a request more.
     #[must_use]
     pub fn linger(&self, has_plenty: bool) -> Duration {
-        let many = self.last_many.is_some_and(|at| at.elapsed() < 3 * self.linger);
-        if many || !has_plenty { self.linger } else { Duration::ZERO }
+        let many = self.last_many.is_some_and(|at| at.elapsed() < 5 * self.linger);
+        match (many, has_plenty) {
+            (false, true) => Duration::ZERO,
+            (false, false) | (true, true) => self.linger,
+            (true, false) => 3 * self.linger,
+        }
     }
 }
 
@@ -135,6 +148,14 @@ async fn pack_all<R: Send + 'static, A: Send + 'static>(
             && let Ok(Some(next)) = timeout_at(until, waiting.recv()).await
         {
             pack.push(next);
+        }
+        let at_last = Instant::now() + PATIENCE * limits.linger;
+        while pack.len() < limits.max_pack && sender.is_in_no_hurry() && Instant::now() < at_last {
+            match timeout_at(Instant::now() + limits.linger / 20, waiting.recv()).await {
+                Ok(Some(next)) => pack.push(next),
+                Ok(None) => break,
+                Err(_) => {}
+            }
         }
         let asking = Arc::clone(&sender);
         let permit =

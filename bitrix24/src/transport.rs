@@ -19,8 +19,8 @@ use serde_json::Value;
 
 /// The largest body that is read, in bytes after decompression.
 ///
-/// The largest answer asked for is 500 leads of some 3 KB each; comments have no limit of length,
-/// so there is room for ten times that. A larger `MAX_LEADS_A_REQUEST` would change it.
+/// The largest answer asked for is 1000 leads of some 3 KB each; comments have no limit of length,
+/// so there is room for five times that. A larger `MAX_LEADS_A_REQUEST` would change it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the portal answered, unread.

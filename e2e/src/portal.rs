@@ -27,6 +27,8 @@ pub struct PortalLead {
 /// A change of a lead's owner.
 #[derive(Debug, Clone, Deserialize)]
 pub struct OwnerChange {
+    /// When.
+    pub at: jiff::Timestamp,
     /// From whom.
     pub from: String,
     /// To whom.
@@ -51,6 +53,10 @@ pub struct Stats {
     pub requests: u64,
     /// Requests by method.
     pub by_method: BTreeMap<String, u64>,
+    /// Commands inside batches, by method.
+    pub commands: BTreeMap<String, u64>,
+    /// Answers with an error, by code.
+    pub errors: BTreeMap<String, u64>,
     /// Requests refused as too fast.
     pub refused: u64,
     /// The highest the counter of requests has been.

@@ -139,6 +139,7 @@ impl Assign {
             key: key.clone(),
             from: command.from,
             to: command.to,
+            seen_ago: command.looked_at.and_then(|at| self.clock.now().duration_since(at).try_into().ok()),
             owner_set: before.owner_set,
             fields,
             title: before.title.unwrap_or_default(),

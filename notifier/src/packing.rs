@@ -1,8 +1,8 @@
 //! From single writes to packs: one task a portal, which decides what goes into the next request.
 //!
-//! Each write needs a look at its lead before, because a person may have taken it since the decision. A lone
-//! write brings its look with it, in the same request. Of many, the looks ride along with the writes of those
-//! looked at before, so that they cost no request either.
+//! Each write needs a look at its lead not long before, because a person may have taken it since. A lone write
+//! brings its look with it, in the same request. Of many, those that the router has read a moment ago are
+//! written, and the looks at those that have waited ride along, so that they cost no request either.
 //!
 //! As with reads, the permission to send is taken first and the pack closed then. There are never two packs
 //! under way with the same lead. How large and how many packs are is in [`crate::pace`], what a pack is made of
@@ -26,14 +26,21 @@ use crate::pace::Pace;
 use crate::plan::{Pack, Ready, fitting};
 use crate::writer::{Lone, Sent, Write, WriteEnd, WriteResult, Writer};
 
-/// What was seen of a lead is believed for this long: the packs under way and those behind them.
-const LOOK_HOLDS: Duration = Duration::from_secs(10);
+/// What the router saw of a lead is believed for this long: as long as it takes to hand over a few leads.
+const ROUTERS_LOOK_HOLDS: Duration = Duration::from_secs(2);
+
+/// What was seen of a lead here is believed for four packs, and this long at least and at most: a person who
+/// takes a lead in that time loses it again.
+const LOOK_HOLDS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+
+/// The weight of the newest gap between packs in their average.
+const SMOOTHING: f64 = 0.3;
 
 /// How long a pack that is not full waits for more, where there are many.
-const LINGER: Duration = Duration::from_millis(300);
+const LINGER: Duration = Duration::from_secs(1);
 
-/// Lists of leads to be looked at beside writes; without writes, the first number of lists.
-const LISTS: (usize, usize) = (10, 2);
+/// Lists of leads to be looked at in one request.
+const LISTS: usize = 2;
 
 /// Submits writes and waits for their ends.
 pub(crate) struct Packs {
@@ -56,6 +63,8 @@ impl Packs {
             under_way: JoinSet::new(),
             pace: Pace::new(),
             bustle: Bustle::new(LINGER),
+            last_closed: None,
+            gap: Duration::from_millis(500),
         };
         tokio::spawn(packing.run());
         Self { queue: sender }
@@ -88,7 +97,10 @@ struct New {
 struct Checked {
     ready: Ready,
     since: Instant,
-    seen_at: Instant,
+    /// Until when what was seen is believed.
+    until: Instant,
+    /// Whether the look was the router's: a lone write is better off with its own.
+    by_router: bool,
 }
 
 /// What a request that has ended brings back.
@@ -111,6 +123,9 @@ struct Packing {
     under_way: JoinSet<(Vec<AssignmentKey>, Back)>,
     pace: Pace,
     bustle: Bustle,
+    last_closed: Option<Instant>,
+    /// The time between packs, smoothed.
+    gap: Duration,
 }
 
 impl Packing {
@@ -119,19 +134,16 @@ impl Packing {
         loop {
             self.take_in();
             let waits = self.new.len() + self.ready.len();
-            let only_looked_at = self.ready.is_empty() && self.looking >= self.ahead();
-            if waits == 0 || only_looked_at || self.under_way.len() >= self.pace.packs() {
+            let all_looked_at = self.ready.is_empty() && self.looks_wanted() == 0;
+            if waits == 0 || all_looked_at || self.under_way.len() >= self.pace.packs() {
                 if !self.open && waits == 0 && self.under_way.is_empty() {
                     return;
                 }
                 self.something(None).await;
                 continue;
             }
-            let oldest = self.new.front().map(|new| new.since).into_iter();
-            let oldest = oldest.chain(self.ready.front().map(|ready| ready.since)).min();
-            let until =
-                oldest.unwrap_or_else(Instant::now) + self.bustle.linger(self.writer.portal().has_plenty());
-            if waits < self.full() && Instant::now() < until && self.open {
+            let until = self.oldest() + self.bustle.linger(self.writer.portal().has_plenty());
+            if !self.has_enough() && Instant::now() < until && self.open {
                 self.something(Some(until)).await;
                 continue;
             }
@@ -169,33 +181,68 @@ impl Packing {
         while let Some(back) = self.under_way.try_join_next() {
             self.back(back.ok());
         }
+        // What was seen too long ago is looked at again.
+        let now = Instant::now();
+        let (believed, old): (VecDeque<Checked>, VecDeque<Checked>) =
+            std::mem::take(&mut self.ready).into_iter().partition(|seen| seen.until > now);
+        self.ready = believed;
+        for Checked { ready, since, .. } in old.into_iter().rev() {
+            self.new.push_front(New { write: ready.write, since, look_first: false });
+        }
     }
 
     fn add(&mut self, waiting: Waiting) {
         let Waiting { write, answer } = waiting;
-        if self.leads.insert(write.key.lead) {
-            self.answers.insert(write.key.clone(), answer);
-            self.new.push_back(New { write, since: Instant::now(), look_first: false });
-        } else {
+        if !self.leads.insert(write.key.lead) {
             // A caller that went away does not want its answer.
             drop(answer.send(Ok(WriteEnd::Elsewhere)));
+            return;
         }
+        self.answers.insert(write.key.clone(), answer);
+        let since = Instant::now();
+        match write.seen_ago.and_then(|ago| ROUTERS_LOOK_HOLDS.checked_sub(ago)).filter(|_| !write.owner_set)
+        {
+            Some(left) => {
+                let ready = Ready { write, set_owner: true };
+                self.ready.push_back(Checked { ready, since, until: since + left, by_router: true });
+            }
+            None => self.new.push_back(New { write, since, look_first: false }),
+        }
+    }
+
+    /// Since when somebody waits for the next pack.
+    fn oldest(&self) -> Instant {
+        let new = self.new.front().map(|new| new.since).into_iter();
+        let oldest = new.chain(self.ready.front().map(|ready| ready.since)).min();
+        oldest.max(self.last_closed).unwrap_or_else(Instant::now)
+    }
+
+    /// Whether a pack would be full: of writes, or of looks where too few may be written.
+    fn has_enough(&self) -> bool {
+        self.ready.len() >= self.full() || (self.looking == 0 && self.new.len() >= LISTS * LEADS_A_LIST)
     }
 
     /// How many writes make a pack full.
     fn full(&self) -> usize {
-        let leads = self.pace.leads(self.tight_seconds());
-        if self.writer.wording.tells() {
-            leads.min(MAX_COMMANDS / 2 - 1)
-        } else {
-            leads.min(MAX_COMMANDS - 1)
-        }
+        let commands_each = if self.writer.wording.tells() { 2 } else { 1 };
+        self.pace.leads(self.tight_seconds()).min(MAX_COMMANDS / commands_each)
     }
 
-    /// How many leads are looked at before they are written: enough for all packs that may be under way while
-    /// the answer comes.
-    fn ahead(&self) -> usize {
-        (self.pace.packs() + 1) * self.pace.leads(self.tight_seconds())
+    /// How long what was seen is believed.
+    fn look_holds(&self) -> Duration {
+        (4 * self.gap).clamp(LOOK_HOLDS.0, LOOK_HOLDS.1)
+    }
+
+    /// How many leads are to be looked at with the next pack: for the packs that will be sent as long as that is
+    /// believed, but many at once, because each list takes a command from the writes.
+    fn looks_wanted(&self) -> usize {
+        let packs = self.look_holds().as_millis() / self.gap.as_millis().max(1);
+        let packs = usize::try_from(packs)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1)
+            .clamp(3, 2 * self.pace.packs().max(2));
+        let room = (packs * self.full()).saturating_sub(self.ready.len() + self.looking);
+        if room < self.full() { 0 } else { room.min(self.new.len()).min(LISTS * LEADS_A_LIST) }
     }
 
     fn tight_seconds(&self) -> Option<f64> {
@@ -205,36 +252,43 @@ impl Packing {
 
     fn close_pack(&mut self, permit: Permit) {
         let now = Instant::now();
-        // What was seen too long ago is looked at again.
-        while self.ready.front().is_some_and(|checked| now.duration_since(checked.seen_at) > LOOK_HOLDS) {
-            let Some(old) = self.ready.pop_front() else { break };
-            self.new.push_front(New { write: old.ready.write, since: old.since, look_first: true });
+        if let Some(last) = self.last_closed.replace(now) {
+            let gap = now.duration_since(last).min(LOOK_HOLDS.0);
+            self.gap = self.gap.mul_f64(1.0 - SMOOTHING) + gap.mul_f64(SMOOTHING);
         }
-        if self.ready.is_empty()
-            && self.looking == 0
-            && let [only] = self.new.make_contiguous()
-            && let Some(from) = only.write.from.filter(|_| !only.look_first && !only.write.owner_set)
-        {
+        if let Some((from, lone)) = self.lone() {
             self.bustle.closed(1);
-            if let Some(new) = self.new.pop_front() {
-                self.send_lone(permit, from, new);
-            }
+            self.send_lone(permit, from, lone);
             return;
         }
         let leads = self.pace.leads(self.tight_seconds());
-        let room = if self.new.is_empty() { MAX_COMMANDS } else { MAX_COMMANDS - LISTS.1 };
+        let looks = self.looks_wanted();
+        let look_at: Vec<New> = self.new.drain(..looks).collect();
+        let room = MAX_COMMANDS - looks.div_ceil(LEADS_A_LIST);
         let ready = self.ready.iter().map(|checked| &checked.ready);
         let writes = fitting(ready, &self.writer.wording, room, leads);
         let writes: Vec<Ready> = self.ready.drain(..writes).map(|checked| checked.ready).collect();
-        let lists = if writes.is_empty() { LISTS.0 } else { LISTS.1 };
-        let wanted = self.ahead().saturating_sub(self.ready.len() + self.looking).min(lists * LEADS_A_LIST);
-        let look_at: Vec<New> = self.new.drain(..wanted.min(self.new.len())).collect();
         self.bustle.closed(writes.len().max(look_at.len()));
         if writes.is_empty() && look_at.is_empty() {
-            // All that waits is being looked at by a pack under way: the permit is lost.
+            // Everybody went away while the permit came.
             return;
         }
         self.send_pack(permit, writes, look_at);
+    }
+
+    /// The only one that waits, if it can be given away together with a look at it.
+    fn lone(&mut self) -> Option<(UserId, New)> {
+        if self.looking > 0 || self.new.len() + self.ready.len() != 1 {
+            return None;
+        }
+        let may = |write: &Write| write.from.filter(|_| !write.owner_set);
+        if let Some(from) = self.new.front().filter(|new| !new.look_first).and_then(|new| may(&new.write)) {
+            return Some((from, self.new.pop_front()?));
+        }
+        let from =
+            self.ready.front().filter(|seen| seen.by_router).and_then(|seen| may(&seen.ready.write))?;
+        let Checked { ready, since, .. } = self.ready.pop_front()?;
+        Some((from, New { write: ready.write, since, look_first: false }))
     }
 
     fn send_pack(&mut self, permit: Permit, items: Vec<Ready>, look_at: Vec<New>) {
@@ -318,7 +372,8 @@ impl Packing {
             }
             Err(error) => return self.answer(&write.key, Err(error)),
         };
-        self.ready.push_back(Checked { ready: Ready { write, set_owner }, since, seen_at: Instant::now() });
+        let (ready, until) = (Ready { write, set_owner }, Instant::now() + self.look_holds());
+        self.ready.push_back(Checked { ready, since, until, by_router: false });
     }
 
     /// Nothing may be sent: everybody who waits is told.

@@ -153,6 +153,7 @@ mod tests {
             key: AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST },
             from: UserId::new(1),
             to: UserId::new(to).unwrap(),
+            seen_ago: None,
             owner_set: false,
             fields: Map::new(),
             title: "Flat".to_owned(),

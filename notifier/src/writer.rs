@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bitrix24::command::MAX_COMMANDS;
 use bitrix24::lead::{Given, Owners, UPDATE, Written, owners, owners_command, written};
@@ -29,6 +29,8 @@ pub(crate) struct Write {
     /// The owner the decision saw.
     pub(crate) from: Option<UserId>,
     pub(crate) to: UserId,
+    /// How long ago the lead had that owner, where somebody looked.
+    pub(crate) seen_ago: Option<Duration>,
     /// Whether we have set the owner before.
     pub(crate) owner_set: bool,
     /// Further fields of the lead to be written with it.
@@ -348,6 +350,7 @@ mod tests {
             key: AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST },
             from: UserId::new(1),
             to: UserId::new(9).unwrap(),
+            seen_ago: None,
             owner_set: false,
             fields: Map::new(),
             title: String::new(),

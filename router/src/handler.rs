@@ -101,7 +101,10 @@ impl Decide {
             EventSource::Hold => &self.held,
             EventSource::Webhook | EventSource::Sweep => &self.reader,
         };
-        let lead = match reader.read(key.lead).await? {
+        let asked_at = self.clock.now();
+        let read = reader.read(key.lead).await?;
+        let in_use = reader.in_use();
+        let lead = match read {
             Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
             None => None,
         };
@@ -110,7 +113,7 @@ impl Decide {
         let make = Box::new(|standing: &Standing| self.make(&routing, lead.as_ref(), standing, first_seen));
         let turn = self.deciding.acquire().await;
         let decided = self.store.decide(key, &counting, make).await?;
-        drop(turn);
+        drop((turn, in_use));
         match decided {
             Decided::Before(before) => self.decided_before(&before, received).await,
             Decided::Now(saved) => {
@@ -120,7 +123,7 @@ impl Decide {
                     outcome = word(&saved.verdict), reason = saved.reason,
                     source = received.envelope.payload.source.as_str(),
                 );
-                self.publish(&saved, received).await?;
+                self.publish(&saved, received, Some(asked_at)).await?;
                 Ok(Outcome::Done(word(&saved.verdict)))
             }
         }
@@ -187,7 +190,7 @@ impl Decide {
         received: &Received<LeadEvent>,
     ) -> Result<Outcome, HandlerError> {
         if !before.published {
-            self.publish(before, received).await?;
+            self.publish(before, received, None).await?;
         }
         Ok(Outcome::Before("decided_before"))
     }
@@ -196,6 +199,7 @@ impl Decide {
         &self,
         saved: &SavedDecision,
         received: &Received<LeadEvent>,
+        looked_at: Option<Timestamp>,
     ) -> Result<(), HandlerError> {
         let Verdict::Assign { to, person } = &saved.verdict else { return Ok(()) };
         let envelope = Envelope {
@@ -209,6 +213,7 @@ impl Decide {
                 to: *to,
                 person: person.clone(),
                 reason: saved.reason.clone(),
+                looked_at,
                 orders: saved.orders.clone(),
             },
         };

@@ -115,7 +115,7 @@ pub struct Robot {
     #[serde(default = "once")]
     pub every: u32,
     /// How often the method was called.
-    #[serde(default, skip_deserializing)]
+    #[serde(skip)]
     pub seen: u32,
 }
 

@@ -97,6 +97,25 @@ async fn more_than_a_request_carries_are_several() {
     let fake = FakePortal::new(leads_below(10_000, &[]));
     let ids: Vec<u64> = (1..=1_100).collect();
     let (_, answers) = read_together(fake.clone(), &ids).await;
-    assert_eq!(fake.methods(), ["batch", "batch", "batch"]);
+    assert_eq!(fake.methods(), ["batch", "batch"]);
     assert!(answers.into_iter().zip(ids).all(|(answer, id)| answer.unwrap() == Some(id)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_many_leads_are_in_use_the_next_come_together() {
+    let fake = FakePortal::new(leads_below(1_000, &[]));
+    let reader = Arc::new(LeadReader::new(Bench::new(fake.clone()).portal));
+    let mut in_use: Vec<_> = (0..60).map(|_| reader.in_use()).collect();
+    let mut callers = Vec::new();
+    for id in 1..=40 {
+        let reader = reader.clone();
+        callers.push(tokio::spawn(async move { reader.read(lead(id)).await }));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(fake.methods().is_empty(), "there is enough to do");
+    in_use.truncate(10);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(fake.methods(), ["crm.lead.list"]);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -41,6 +42,7 @@ impl fmt::Display for AssignmentKey {
 /// Set `ASSIGNED_BY_ID` of a lead, do what the rule asks for besides, and tell the person.
 ///
 /// **Shape**: `{"lead":42,"epoch":1,"from":7,"to":9,"person":"petrov","reason":"…",
+/// "looked_at":"2026-11-23T09:00:00Z",
 /// "set":{"STATUS_ID":"IN_PROCESS"},"deal":{"category":5,"stage":"C5:NEW"}}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignmentCommand {
@@ -56,6 +58,9 @@ pub struct AssignmentCommand {
     pub person: String,
     /// Why, in one line, for the log.
     pub reason: String,
+    /// When the lead was read that had the owner `from`; none where that is long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Timestamp>,
     /// What else is done with the lead.
     #[serde(flatten)]
     pub orders: Orders,

@@ -102,6 +102,8 @@ async fn what_people_do_meanwhile_is_kept() {
         .unwrap();
     pipeline.portal.change_lead(leads[0], &json!({ "ASSIGNED_BY_ID": "20" })).await.unwrap();
     pipeline.portal.delete_lead(leads[1]).await.unwrap();
+    // What the router saw is believed for two seconds.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     pipeline.start_again("notifier-1").unwrap();
     wait_for_notices(&pipeline, 1).await;
     assert_nothing_left(&pipeline).await;
@@ -177,6 +179,110 @@ async fn killed_processes_and_lost_answers_lose_no_lead_and_double_at_most_one_n
     let doubled_at_most = usize::try_from(lost).unwrap() + 4 * kills;
     assert!((LEADS..=LEADS + doubled_at_most).contains(&notices), "{notices} notices, {lost} answers lost");
     assert_eq!(pipeline.metric("router", "rota_dead_letters", &[]).await.unwrap(), 0.0);
+}
+
+#[tokio::test]
+async fn when_every_fifth_answer_is_lost_all_leads_are_assigned_once_and_one_notice_a_pack_is_in_doubt() {
+    const LEADS: usize = 150;
+    let mut plan = plan();
+    plan.notifiers = 2;
+    let pipeline = start(&plan).await;
+    pipeline.portal.add_fault(&json!({ "method": "*", "kind": "answer_lost", "every": 5 })).await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(LEADS)).await.unwrap();
+    pipeline
+        .wait_for("all leads are assigned and told", AFTER_RECOVERY, async || {
+            let notices = pipeline.portal.notifications().await?;
+            let told: std::collections::BTreeSet<_> =
+                notices.into_iter().filter_map(|notice| notice.tag).collect();
+            Ok(told.len() == LEADS
+                && pipeline.portal.leads().await?.iter().all(|lead| lead.history.len() == 1))
+        })
+        .await
+        .unwrap();
+    let lost = pipeline.portal.stats().await.unwrap().faults["answer_lost"];
+    assert!(lost > 0);
+    // The lost packs that are still to be cleared up may repeat theirs.
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    let notices = pipeline.portal.notifications().await.unwrap().len();
+    let doubled_at_most = usize::try_from(lost).unwrap();
+    assert!((LEADS..=LEADS + doubled_at_most).contains(&notices), "{notices} notices, {lost} answers lost");
+    let owners = pipeline.portal.leads().await.unwrap();
+    assert!(owners.iter().all(|lead| lead.history.len() == 1), "no owner was set twice");
+    assert_eq!(pipeline.metric("router", "rota_dead_letters", &[]).await.unwrap(), 0.0);
+}
+
+#[tokio::test]
+async fn a_person_who_takes_a_lead_between_our_look_and_our_write_keeps_it() {
+    let mut plan = plan();
+    // Right after the router has read a lead, somebody takes it: every third time.
+    plan.portal = json!({ "robots": [
+        { "after": "crm.lead.get", "fields": { "ASSIGNED_BY_ID": "20" }, "every": 3 }
+    ] });
+    let pipeline = start(&plan).await;
+    for number in 1..=6 {
+        pipeline.portal.add_leads(&mixed_leads(1)).await.unwrap();
+        pipeline
+            .wait_for("the lead is over", SOON, async || {
+                Ok(pipeline.metric("notifier", "rota_assignments_total", &[]).await? == f64::from(number))
+            })
+            .await
+            .unwrap();
+    }
+    assert_eq!(assignments(&pipeline, "kept_by_person").await, 2.0);
+    let leads = pipeline.portal.leads().await.unwrap();
+    let owners: Vec<&str> = leads.iter().map(|lead| lead.text("ASSIGNED_BY_ID")).collect();
+    assert_eq!((owners[2], owners[5]), ("20", "20"), "{owners:?}");
+    let notices = pipeline.portal.notifications().await.unwrap();
+    assert_eq!(notices.len(), 4, "nobody is told about a lead that is not theirs");
+    // Two requests a lead, and a look more where it was taken.
+    assert!(pipeline.portal.stats().await.unwrap().requests <= 6 * 2 + 2 * 2);
+}
+
+#[tokio::test]
+async fn many_leads_of_one_person_become_one_notice() {
+    let mut plan = plan();
+    plan.portal_keys = vec!["notify: { digest_over: 3 }".to_owned()];
+    let mut pipeline = start(&plan).await;
+    pipeline.stop("notifier-1").unwrap();
+    let new = json!({ "count": 20, "fields": { "SOURCE_ID": "SITE_MOSCOW" } });
+    pipeline.portal.add_leads(&new).await.unwrap();
+    pipeline
+        .wait_for("all are decided", SOON, async || {
+            Ok(pipeline.metric("router", "rota_decisions_total", &[]).await? == 20.0)
+        })
+        .await
+        .unwrap();
+    pipeline.start_again("notifier-1").unwrap();
+    pipeline.wait_ready().await.unwrap();
+    pipeline
+        .wait_for("all are assigned", SOON, async || Ok(assignments(&pipeline, "assigned").await == 20.0))
+        .await
+        .unwrap();
+    let notices = pipeline.portal.notifications().await.unwrap();
+    assert!(notices.len() <= 4, "{notices:?}");
+    let links: usize = notices.iter().map(|notice| notice.message.matches("[URL=").count()).sum();
+    assert_eq!(links, 20, "each lead is in one of them");
+    assert_nothing_left(&pipeline).await;
+}
+
+#[tokio::test]
+async fn a_renamed_portal_is_followed_and_remembered_by_all_stages() {
+    let mut pipeline = start(&plan()).await;
+    let port = pipeline.portal.webhook_url.split([':', '/']).nth(4).unwrap().to_owned();
+    pipeline.portal.change_settings(&json!({ "renamed_to": format!("localhost:{port}") })).await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
+    wait_for_notices(&pipeline, 5).await;
+    let renames = async |pipeline: &Pipeline, program| {
+        pipeline.metric(program, "rota_portal_renames_total", &[]).await.unwrap()
+    };
+    assert!(renames(&pipeline, "router").await + renames(&pipeline, "notifier").await >= 1.0);
+    pipeline.stop("notifier-1").unwrap();
+    pipeline.start_again("notifier-1").unwrap();
+    pipeline.wait_ready().await.unwrap();
+    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
+    wait_for_notices(&pipeline, 10).await;
+    assert_eq!(renames(&pipeline, "notifier").await, 0.0, "it knew");
+    assert_nothing_left(&pipeline).await;
 }
 
 #[tokio::test]

@@ -97,4 +97,5 @@ async fn a_robot_changes_a_lead_right_after_it_was_shown() {
         owners.push(portal.field(1, "ASSIGNED_BY_ID").await);
     }
     assert_eq!(owners, ["1", "1", "20"]);
+    portal.tell("settings", json!({ "burst": 100 })).await;
 }

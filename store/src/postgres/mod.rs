@@ -23,7 +23,7 @@ use crate::{Store, StoreError};
 use common::telemetry::millis;
 
 /// A query that waits longer than this for a connection fails; its message is tried again.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// First and longest wait between tries to reach the database at start.
 const CONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
