@@ -33,6 +33,11 @@ pub type BatchOutcomes = Vec<Result<Value, PortalError>>;
 /// The most unknown codes that are remembered as logged.
 const UNKNOWN_CODES_MAX: usize = 100;
 
+/// How often is looked whether requests under way have ended where a method is tight, and for how long: a
+/// request takes no longer than that.
+const UNDER_WAY_LOOK: Duration = Duration::from_millis(50);
+const UNDER_WAY_MAX: Duration = Duration::from_mins(1);
+
 /// The right to send one request, and to use its methods while they are tight.
 #[must_use = "a permit that is not spent slows everybody for nothing"]
 #[derive(Debug)]
@@ -119,7 +124,13 @@ impl Portal {
             Pace::Free | Pace::Blocked(_) => None,
             Pace::Tight(_) => {
                 let alone = Arc::clone(&self.shared.alone).lock_owned().await;
-                // Much may have been told while others were at it.
+                // Much may have been told while others were at it, and what is under way is told in a moment.
+                let until = Instant::now() + UNDER_WAY_MAX;
+                while methods.iter().any(|method| self.methods().is_under_way(method))
+                    && Instant::now() < until
+                {
+                    sleep(UNDER_WAY_LOOK).await;
+                }
                 if let Pace::Tight(wait) = self.pace(methods)? {
                     sleep(wait).await;
                 }
@@ -244,6 +255,7 @@ impl Portal {
         halt: bool,
     ) -> Result<BatchOutcomes, PortalError> {
         let (body, keys) = batch_body(commands, halt);
+        let _under_way = UnderWay::of(self, commands);
         let envelope = self.call_with(permit, "batch", &body).await?;
         self.told(envelope::batch_times(&envelope.result, &keys));
         let outcomes = envelope::read_batch(envelope.result, &keys)?;
@@ -330,15 +342,16 @@ impl Portal {
 
     /// What answers said about the time of methods: the last word of each method, and what it took in all.
     fn told<'a>(&self, times: impl IntoIterator<Item = (&'a str, Timing)>) {
-        let mut methods: BTreeMap<&str, (Timing, f64)> = BTreeMap::new();
+        let mut methods: BTreeMap<&str, (Timing, u32, f64)> = BTreeMap::new();
         for (method, time) in times.into_iter().filter(|(method, _)| *method != "batch") {
-            let (last, seconds) = methods.entry(method).or_default();
+            let (last, calls, seconds) = methods.entry(method).or_default();
             *last = time;
+            *calls += 1;
             *seconds += time.duration.unwrap_or_default();
         }
-        for (method, (time, seconds)) in methods {
+        for (method, (time, calls, seconds)) in methods {
             self.metrics.told(&self.name, method, time);
-            self.methods().told(method, time, seconds);
+            self.methods().told(method, time, calls, seconds);
         }
     }
 
@@ -388,6 +401,32 @@ impl Portal {
                 error = chain(&error),
                 "the shared budget was not told that the portal refuses requests"
             );
+        }
+    }
+}
+
+/// The calls of a batch count as under way as long as this lives.
+struct UnderWay<'a> {
+    methods: &'a MethodTimes,
+    seconds: Vec<(&'static str, f64)>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn of(portal: &'a Portal, commands: &[&Command]) -> Self {
+        let mut calls: BTreeMap<&'static str, u32> = BTreeMap::new();
+        for command in commands {
+            *calls.entry(command.method()).or_default() += 1;
+        }
+        let methods = portal.methods();
+        let seconds = calls.into_iter().map(|(method, calls)| (method, methods.begun(method, calls)));
+        Self { methods, seconds: seconds.collect() }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        for (method, seconds) in &self.seconds {
+            self.methods.ended(method, *seconds);
         }
     }
 }

@@ -35,6 +35,9 @@ const STOP_AT: f64 = 0.95;
 /// process would have to wait for it.
 const SPREAD_MAX: Duration = Duration::from_secs(15);
 
+/// How long to wait for what is under way.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
 /// The weight of the newest request in the average cost of one.
 const SMOOTHING: f64 = 0.3;
 
@@ -61,8 +64,11 @@ struct Known {
     time: Option<MethodTime>,
     /// Whether others do not know it yet.
     news: bool,
-    /// What one request with this method costs, smoothed, in seconds.
+    /// What one request with this method costs, smoothed, in seconds; and what one call does.
     request_seconds: f64,
+    call_seconds: f64,
+    /// What our own requests that are under way are expected to cost, in seconds.
+    under_way: f64,
 }
 
 impl MethodTimes {
@@ -81,23 +87,28 @@ impl MethodTimes {
             return Pace::Free;
         };
         let now = self.clock.now();
+        let used = time.used + known.under_way;
         let left = |until: Timestamp| Duration::try_from(until.duration_since(now)).unwrap_or_default();
         if let Some(until) = time.blocked_until.filter(|until| *until > now) {
             return Pace::Blocked(left(until));
         }
         let frees_at = time.resets_at.unwrap_or(time.told_at + BUCKET);
-        if now.duration_since(time.told_at) >= WINDOW || time.used < SPREAD_FROM * self.limit {
+        if now.duration_since(time.told_at) >= WINDOW || used < SPREAD_FROM * self.limit {
             return Pace::Free;
         }
         // Some was freed, nobody has said how much: one request will tell.
         if frees_at <= now {
             return Pace::Tight(Duration::ZERO);
         }
-        let rest = STOP_AT * self.limit - time.used;
-        if rest <= known.request_seconds {
-            return Pace::Blocked(left(frees_at));
+        let rest = STOP_AT * self.limit - used;
+        // Where a method is tight, requests are cut to this.
+        let request = known.request_seconds.min(self.tight_seconds());
+        if rest <= request {
+            // What is under way will soon be told.
+            let wait = if known.under_way > 0.0 { UNDER_WAY } else { return Pace::Blocked(left(frees_at)) };
+            return Pace::Tight(wait);
         }
-        Pace::Tight(left(frees_at).mul_f64((known.request_seconds / rest).min(1.0)).min(SPREAD_MAX))
+        Pace::Tight(left(frees_at).mul_f64((request / rest).min(1.0)).min(SPREAD_MAX))
     }
 
     /// The part of the limit that one request may take while the method is tight, in seconds.
@@ -106,8 +117,34 @@ impl MethodTimes {
         self.limit / 100.0
     }
 
-    /// An answer said this about `method`; `seconds` is what it took in that request.
-    pub(crate) fn told(&self, method: &str, time: Timing, seconds: f64) {
+    /// Whether requests of ours with this method are under way.
+    pub(crate) fn is_under_way(&self, method: &str) -> bool {
+        self.known().get(method).is_some_and(|known| known.under_way > 0.0)
+    }
+
+    /// So many calls of `method` are about to be sent; answers what they are expected to cost, in seconds, which
+    /// counts as used until [`MethodTimes::ended`].
+    pub(crate) fn begun(&self, method: &str, calls: u32) -> f64 {
+        let mut known = self.known();
+        let known = known.entry(method.to_owned()).or_default();
+        let seconds = known.call_seconds * f64::from(calls);
+        known.under_way += seconds;
+        seconds
+    }
+
+    /// The request with those calls has ended.
+    pub(crate) fn ended(&self, method: &str, seconds: f64) {
+        if let Some(known) = self.known().get_mut(method) {
+            known.under_way = (known.under_way - seconds).max(0.0);
+            // Sums of fractions do not come out even.
+            if known.under_way < 1e-6 {
+                known.under_way = 0.0;
+            }
+        }
+    }
+
+    /// An answer said this about `method`; `seconds` is what its `calls` took in that request.
+    pub(crate) fn told(&self, method: &str, time: Timing, calls: u32, seconds: f64) {
         let Some(used) = time.operating else { return };
         let told_at = self.clock.now();
         let resets_at = time
@@ -117,6 +154,7 @@ impl MethodTimes {
         let mut known = self.known();
         let known = known.entry(method.to_owned()).or_default();
         known.request_seconds += SMOOTHING * (seconds - known.request_seconds);
+        known.call_seconds += SMOOTHING * (seconds / f64::from(calls.max(1)) - known.call_seconds);
         known.time =
             Some(MethodTime { method: method.to_owned(), used, resets_at, blocked_until: None, told_at });
         known.news = true;
@@ -194,27 +232,40 @@ mod tests {
     fn a_method_is_free_then_tight_then_left_alone() {
         let (times, _) = times();
         assert_eq!(times.pace(UPDATE), Pace::Free);
-        times.told(UPDATE, used(383.0, 300.0), 6.0);
+        times.told(UPDATE, used(383.0, 300.0), 1, 6.0);
         assert_eq!(times.pace(UPDATE), Pace::Free);
         // 72 s are left for 300 s, and a request takes 30 % of 6 s and 70 % of that again.
-        times.told(UPDATE, used(384.0, 300.0), 6.0);
+        times.told(UPDATE, used(384.0, 300.0), 1, 6.0);
         let Pace::Tight(wait) = times.pace(UPDATE) else { panic!("{:?}", times.pace(UPDATE)) };
         assert!((12.7..12.8).contains(&wait.as_secs_f64()), "{wait:?}");
-        times.told(UPDATE, used(453.0, 300.0), 6.0);
+        times.told(UPDATE, used(453.0, 300.0), 1, 6.0);
         assert_eq!(times.pace(UPDATE), Pace::Blocked(Duration::from_mins(5)));
         assert_eq!(times.pace("crm.lead.list"), Pace::Free, "only that method");
     }
 
     #[test]
+    fn what_is_under_way_counts_as_used() {
+        let (times, _) = times();
+        times.told(UPDATE, used(380.0, 300.0), 25, 5.0);
+        assert_eq!(times.pace(UPDATE), Pace::Free);
+        // 30 % of 0.2 s a call, until more is known.
+        let seconds = times.begun(UPDATE, 100);
+        assert!((seconds - 6.0).abs() < 1e-9, "{seconds}");
+        assert!(matches!(times.pace(UPDATE), Pace::Tight(_)) && times.is_under_way(UPDATE));
+        times.ended(UPDATE, seconds);
+        assert_eq!((times.pace(UPDATE), times.is_under_way(UPDATE)), (Pace::Free, false));
+    }
+
+    #[test]
     fn one_request_asks_what_was_freed_and_the_last_word_counts() {
         let (times, clock) = times();
-        times.told(UPDATE, used(460.0, 30.0), 1.0);
+        times.told(UPDATE, used(460.0, 30.0), 1, 1.0);
         assert!(matches!(times.pace(UPDATE), Pace::Blocked(_)));
         clock.advance(SignedDuration::from_secs(30));
         assert_eq!(times.pace(UPDATE), Pace::Tight(Duration::ZERO));
-        times.told(UPDATE, used(120.0, 60.0), 1.0);
+        times.told(UPDATE, used(120.0, 60.0), 1, 1.0);
         assert_eq!(times.pace(UPDATE), Pace::Free);
-        times.told(UPDATE, used(470.0, 590.0), 1.0);
+        times.told(UPDATE, used(470.0, 590.0), 1, 1.0);
         clock.advance(SignedDuration::from_mins(10));
         assert_eq!(times.pace(UPDATE), Pace::Free, "the window is empty");
     }
@@ -222,7 +273,7 @@ mod tests {
     #[test]
     fn a_refusal_blocks_until_the_portal_frees_some() {
         let (times, clock) = times();
-        times.told(UPDATE, used(100.0, 200.0), 1.0);
+        times.told(UPDATE, used(100.0, 200.0), 1, 1.0);
         assert_eq!(times.refused(UPDATE), Duration::from_secs(200));
         assert_eq!(times.pace(UPDATE), Pace::Blocked(Duration::from_secs(200)));
         clock.advance(SignedDuration::from_secs(200));
@@ -233,7 +284,7 @@ mod tests {
     #[test]
     fn what_one_process_is_told_all_know() {
         let ((ours, clock), (theirs, _)) = (times(), times());
-        ours.told(UPDATE, used(470.0, 60.0), 1.0);
+        ours.told(UPDATE, used(470.0, 60.0), 1, 1.0);
         let news = ours.news();
         assert!(ours.news().is_empty(), "told once");
         ours.untold(&news);
@@ -242,7 +293,7 @@ mod tests {
         assert!(matches!(theirs.pace(UPDATE), Pace::Blocked(_)));
         assert!(theirs.news().is_empty(), "hearsay is no news");
         clock.advance(SignedDuration::from_secs(1));
-        ours.told(UPDATE, used(90.0, 60.0), 1.0);
+        ours.told(UPDATE, used(90.0, 60.0), 1, 1.0);
         ours.heard(news);
         assert_eq!(ours.pace(UPDATE), Pace::Free, "older than what we know");
     }
