@@ -32,8 +32,10 @@ compose-test: ## try docker-compose.yml as it is; STAND_INS=1 where no image can
 	@if [ -n "$(STAND_INS)" ]; then e2e/compose/stand-ins; fi
 	$(if $(STAND_INS),ROTA_STAND_INS=1) cargo run --quiet -p e2e --bin compose-test
 
-bench: ## what a decision costs
+bench: services ## what a decision costs, and what the portal's limits leave (about 15 minutes)
 	cargo bench --package distribution --bench decide
+	cargo build --release --workspace --bins
+	@target="$${CARGO_TARGET_DIR:-target}" && exec "$$target/release/portal-bench"
 
 # Doc tests before the others, so that the summary stands last. The programs are built first: the tests of whole
 # processes look for them beside their own executables.

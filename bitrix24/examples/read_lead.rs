@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
         Arc::new(PortalMetrics::new(&Registry::new())?),
     );
 
-    let text = match LeadReader::new(portal).read(id).await? {
+    let text = match LeadReader::new(portal).read(id).await?.lead {
         Some(lead) => match lead.owner {
             Some(owner) => format!("lead {id} belongs to employee {owner}: {}", lead.title),
             None => format!("lead {id} belongs to nobody: {}", lead.title),

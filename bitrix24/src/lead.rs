@@ -229,7 +229,7 @@ impl Portal {
     }
 
     /// Makes `to` responsible for `lead` and writes `more` fields with it, if `from` still is, and then runs
-    /// `then`: all in one request, in which nobody can come between the look and the write.
+    /// `then`: all in one request, with the look right before the write.
     ///
     /// The portal has no conditional write. But a command of a batch can take its parameter from the result
     /// of an earlier one: the update takes the lead's id from a list of the leads that have this id and this

@@ -40,8 +40,17 @@ const IN_USE_ENOUGH: usize = 50;
 
 /// Reads single leads of one portal, together.
 pub struct LeadReader {
-    packer: Packer<LeadId, Option<PortalLead>>,
+    packer: Packer<LeadId, Read>,
     in_use: Arc<AtomicUsize>,
+}
+
+/// What was read of a lead.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// None when it does not exist any more.
+    pub lead: Option<PortalLead>,
+    /// How many leads the request was for, this one included.
+    pub together: usize,
 }
 
 /// A lead that was read is in use as long as this lives.
@@ -79,11 +88,11 @@ impl LeadReader {
         InUse(Arc::clone(&self.in_use))
     }
 
-    /// Reads the lead as it is after this call began; `None` when it does not exist any more.
+    /// Reads the lead as it is after this call began.
     ///
     /// # Errors
     /// As [`Portal::get_lead`]. A request that fails, fails for every lead in it.
-    pub async fn read(&self, id: LeadId) -> Result<Option<PortalLead>, PortalError> {
+    pub async fn read(&self, id: LeadId) -> Result<Read, PortalError> {
         self.packer.submit(id).await
     }
 }
@@ -94,7 +103,7 @@ struct LeadPacks {
 }
 
 #[async_trait]
-impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
+impl PackSender<LeadId, Read> for LeadPacks {
     async fn permit(&self) -> Result<Permit, PortalError> {
         self.portal.permit(&[GET, LIST]).await
     }
@@ -107,7 +116,7 @@ impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
         self.in_use.load(Ordering::Relaxed) >= IN_USE_ENOUGH
     }
 
-    async fn send(&self, permit: Permit, pack: Vec<LeadId>) -> Vec<Result<Option<PortalLead>, PortalError>> {
+    async fn send(&self, permit: Permit, pack: Vec<LeadId>) -> Vec<Result<Read, PortalError>> {
         let distinct: Vec<LeadId> = pack.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let started = Instant::now();
         let outcomes = match distinct.as_slice() {
@@ -119,7 +128,9 @@ impl PackSender<LeadId, Option<PortalLead>> for LeadPacks {
         };
         self.portal.count_pack(PackKind::Read, distinct.len(), started.elapsed());
         // A lead may be wanted by several callers.
-        let outcomes: BTreeMap<LeadId, _> = distinct.iter().copied().zip(outcomes).collect();
+        let together = distinct.len();
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.map(|lead| Read { lead, together }));
+        let outcomes: BTreeMap<LeadId, _> = distinct.into_iter().zip(outcomes).collect();
         pack.iter().map(|id| outcomes.get(id).cloned().unwrap_or(Err(PortalError::Interrupted))).collect()
     }
 }

@@ -65,7 +65,7 @@ pub struct Bustle {
 }
 
 impl Bustle {
-    /// A pack of up to this many says nothing.
+    /// Up to this many say nothing.
     const FEW: usize = 4;
 
     /// For packs that wait `linger` for more.
@@ -74,8 +74,8 @@ impl Bustle {
         Self { linger, last_many: None }
     }
 
-    /// A pack of this size was closed.
-    pub fn closed(&mut self, size: usize) {
+    /// So many came together, or went in one pack.
+    pub fn saw(&mut self, size: usize) {
         if size > Self::FEW {
             self.last_many = Some(Instant::now());
         }
@@ -167,7 +167,7 @@ async fn pack_all<R: Send + 'static, A: Send + 'static>(
             pack.push(next);
         }
         pack.retain(|waiting| !waiting.answer.is_closed());
-        bustle.closed(pack.len());
+        bustle.saw(pack.len());
 
         match permit {
             Ok(permit) if !pack.is_empty() => {

@@ -140,6 +140,7 @@ impl Assign {
             from: command.from,
             to: command.to,
             seen_ago: command.looked_at.and_then(|at| self.clock.now().duration_since(at).try_into().ok()),
+            seen_with: command.looked_at_with.unwrap_or(1),
             owner_set: before.owner_set,
             fields,
             title: before.title.unwrap_or_default(),
@@ -194,7 +195,7 @@ impl Assign {
             self.store.deal_not_created(key).await?;
         }
         // A lead that is gone meanwhile has nothing to hand on but its number.
-        let lead = self.reader.read(key.lead).await?;
+        let lead = self.reader.read(key.lead).await?.lead;
         if !self.store.about_to_create_deal(key, self.clock.now()).await? {
             return Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into());
         }
@@ -257,7 +258,8 @@ impl Assign {
         // All at once, so that they are read by one request.
         let reads = items.iter().map(|item| self.reader.read(item.key.lead));
         let leads = try_join_all(reads).await?;
-        let owners: BTreeMap<_, _> = leads.into_iter().flatten().map(|lead| (lead.id, lead.owner)).collect();
+        let owners: BTreeMap<_, _> =
+            leads.into_iter().filter_map(|read| read.lead).map(|lead| (lead.id, lead.owner)).collect();
         let found = recovery::find(key, &items, &owners);
         let done = Done {
             key: key.clone(),

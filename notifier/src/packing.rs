@@ -26,18 +26,15 @@ use crate::pace::Pace;
 use crate::plan::{Pack, Ready, fitting};
 use crate::writer::{Lone, Sent, Write, WriteEnd, WriteResult, Writer};
 
-/// What the router saw of a lead is believed for this long: as long as it takes to hand over a few leads.
-const ROUTERS_LOOK_HOLDS: Duration = Duration::from_secs(2);
-
-/// What was seen of a lead here is believed for four packs, and this long at least and at most: a person who
-/// takes a lead in that time loses it again.
+/// What was seen of a lead is believed for the time of six packs, and this long at least and at most; what the
+/// router saw for the shortest of it. A person who takes a lead in that time loses it again.
 const LOOK_HOLDS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 
 /// The weight of the newest gap between packs in their average.
 const SMOOTHING: f64 = 0.3;
 
-/// How long a pack that is not full waits for more, where there are many.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a pack that is not full waits for more, where there are many; and how long where none have come.
+const LINGER: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(1));
 
 /// Lists of leads to be looked at in one request.
 const LISTS: usize = 2;
@@ -62,8 +59,9 @@ impl Packs {
             looking: 0,
             under_way: JoinSet::new(),
             pace: Pace::new(),
-            bustle: Bustle::new(LINGER),
+            bustle: Bustle::new(LINGER.0),
             last_closed: None,
+            last_added: Instant::now(),
             gap: Duration::from_millis(500),
         };
         tokio::spawn(packing.run());
@@ -124,6 +122,7 @@ struct Packing {
     pace: Pace,
     bustle: Bustle,
     last_closed: Option<Instant>,
+    last_added: Instant,
     /// The time between packs, smoothed.
     gap: Duration,
 }
@@ -142,7 +141,10 @@ impl Packing {
                 self.something(None).await;
                 continue;
             }
-            let until = self.oldest() + self.bustle.linger(self.writer.portal().has_plenty());
+            // However long it might pay to wait for more: not where none come any more.
+            let linger = self.oldest() + self.bustle.linger(self.writer.portal().has_plenty());
+            let quiet = if self.looking > 0 { self.oldest() + LINGER.0 } else { self.last_added + LINGER.1 };
+            let until = linger.min(quiet);
             if !self.has_enough() && Instant::now() < until && self.open {
                 self.something(Some(until)).await;
                 continue;
@@ -200,8 +202,9 @@ impl Packing {
         }
         self.answers.insert(write.key.clone(), answer);
         let since = Instant::now();
-        match write.seen_ago.and_then(|ago| ROUTERS_LOOK_HOLDS.checked_sub(ago)).filter(|_| !write.owner_set)
-        {
+        self.last_added = since;
+        self.bustle.saw(write.seen_with);
+        match write.seen_ago.and_then(|ago| LOOK_HOLDS.0.checked_sub(ago)).filter(|_| !write.owner_set) {
             Some(left) => {
                 let ready = Ready { write, set_owner: true };
                 self.ready.push_back(Checked { ready, since, until: since + left, by_router: true });
@@ -230,7 +233,7 @@ impl Packing {
 
     /// How long what was seen is believed.
     fn look_holds(&self) -> Duration {
-        (4 * self.gap).clamp(LOOK_HOLDS.0, LOOK_HOLDS.1)
+        (6 * self.gap).clamp(LOOK_HOLDS.0, LOOK_HOLDS.1)
     }
 
     /// How many leads are to be looked at with the next pack: for the packs that will be sent as long as that is
@@ -257,7 +260,7 @@ impl Packing {
             self.gap = self.gap.mul_f64(1.0 - SMOOTHING) + gap.mul_f64(SMOOTHING);
         }
         if let Some((from, lone)) = self.lone() {
-            self.bustle.closed(1);
+            self.bustle.saw(1);
             self.send_lone(permit, from, lone);
             return;
         }
@@ -268,9 +271,9 @@ impl Packing {
         let ready = self.ready.iter().map(|checked| &checked.ready);
         let writes = fitting(ready, &self.writer.wording, room, leads);
         let writes: Vec<Ready> = self.ready.drain(..writes).map(|checked| checked.ready).collect();
-        self.bustle.closed(writes.len().max(look_at.len()));
+        self.bustle.saw(writes.len().max(look_at.len()));
         if writes.is_empty() && look_at.is_empty() {
-            // Everybody went away while the permit came.
+            // What was seen became too old while the permit came, and enough is being looked at.
             return;
         }
         self.send_pack(permit, writes, look_at);

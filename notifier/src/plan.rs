@@ -154,6 +154,7 @@ mod tests {
             from: UserId::new(1),
             to: UserId::new(to).unwrap(),
             seen_ago: None,
+            seen_with: 1,
             owner_set: false,
             fields: Map::new(),
             title: "Flat".to_owned(),

@@ -31,6 +31,8 @@ pub(crate) struct Write {
     pub(crate) to: UserId,
     /// How long ago the lead had that owner, where somebody looked.
     pub(crate) seen_ago: Option<Duration>,
+    /// How many leads were seen together with it.
+    pub(crate) seen_with: usize,
     /// Whether we have set the owner before.
     pub(crate) owner_set: bool,
     /// Further fields of the lead to be written with it.
@@ -351,6 +353,7 @@ mod tests {
             from: UserId::new(1),
             to: UserId::new(9).unwrap(),
             seen_ago: None,
+            seen_with: 1,
             owner_set: false,
             fields: Map::new(),
             title: String::new(),

@@ -104,7 +104,8 @@ impl Decide {
         let asked_at = self.clock.now();
         let read = reader.read(key.lead).await?;
         let in_use = reader.in_use();
-        let lead = match read {
+        let seen = Seen { at: asked_at, with: read.together };
+        let lead = match read.lead {
             Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
             None => None,
         };
@@ -123,7 +124,7 @@ impl Decide {
                     outcome = word(&saved.verdict), reason = saved.reason,
                     source = received.envelope.payload.source.as_str(),
                 );
-                self.publish(&saved, received, Some(asked_at)).await?;
+                self.publish(&saved, received, Some(seen)).await?;
                 Ok(Outcome::Done(word(&saved.verdict)))
             }
         }
@@ -199,7 +200,7 @@ impl Decide {
         &self,
         saved: &SavedDecision,
         received: &Received<LeadEvent>,
-        looked_at: Option<Timestamp>,
+        seen: Option<Seen>,
     ) -> Result<(), HandlerError> {
         let Verdict::Assign { to, person } = &saved.verdict else { return Ok(()) };
         let envelope = Envelope {
@@ -213,7 +214,8 @@ impl Decide {
                 to: *to,
                 person: person.clone(),
                 reason: saved.reason.clone(),
-                looked_at,
+                looked_at: seen.map(|seen| seen.at),
+                looked_at_with: seen.map(|seen| seen.with),
                 orders: saved.orders.clone(),
             },
         };
@@ -223,6 +225,13 @@ impl Decide {
         self.store.published(&saved.key, self.clock.now()).await?;
         Ok(())
     }
+}
+
+/// When a lead was read, and with how many others.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Timestamp,
+    with: usize,
 }
 
 fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDecision {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bitrix24::{LeadReader, PortalError, PortalLead};
+use bitrix24::lead_reader::Read;
+use bitrix24::{LeadReader, PortalError};
 use common::failure::{Failure, FailureClass};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::fake::{Bench, FakeBudget, FakePortal, lead, leads_below, reply};
 
-type Caller = JoinHandle<Result<Option<PortalLead>, PortalError>>;
+type Caller = JoinHandle<Result<Read, PortalError>>;
 
 fn read_all(reader: &Arc<LeadReader>, ids: impl IntoIterator<Item = u64>) -> Vec<Caller> {
     let spawn = |id| {
@@ -25,7 +26,7 @@ async fn answers(callers: Vec<Caller>) -> Vec<Result<Option<u64>, PortalError>> 
     let mut all = Vec::new();
     for caller in callers {
         let answer = timeout(Duration::from_mins(1), caller).await.expect("nobody waits for ever").unwrap();
-        all.push(answer.map(|found| found.map(|found| found.id.get())));
+        all.push(answer.map(|read| read.lead.map(|found| found.id.get())));
     }
     all
 }
@@ -49,11 +50,11 @@ async fn a_lone_lead_waits_for_nothing() {
     let bench = Bench::with_budget(fake.clone(), Some(FakeBudget::opened()));
     let reader = LeadReader::new(bench.portal.clone());
     let started = tokio::time::Instant::now();
-    assert_eq!(reader.read(lead(42)).await.unwrap().unwrap().title, "Lead 42");
+    assert_eq!(reader.read(lead(42)).await.unwrap().lead.unwrap().title, "Lead 42");
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(fake.methods(), ["crm.lead.get"]);
     assert_eq!(fake.params(0), serde_json::json!({"id": 42}));
-    assert_eq!(reader.read(lead(1_001)).await.unwrap(), None);
+    assert!(reader.read(lead(1_001)).await.unwrap().lead.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +116,7 @@ async fn while_many_leads_are_in_use_the_next_come_together() {
     assert!(fake.methods().is_empty(), "there is enough to do");
     in_use.truncate(10);
     for caller in callers {
-        caller.await.unwrap().unwrap();
+        assert_eq!(caller.await.unwrap().unwrap().together, 40);
     }
     assert_eq!(fake.methods(), ["crm.lead.list"]);
 }

@@ -299,7 +299,7 @@ impl Default for Sweep {
 
 impl Default for Stage {
     fn default() -> Self {
-        Self { in_flight: 500 }
+        Self { in_flight: 1000 }
     }
 }
 

@@ -42,7 +42,7 @@ impl fmt::Display for AssignmentKey {
 /// Set `ASSIGNED_BY_ID` of a lead, do what the rule asks for besides, and tell the person.
 ///
 /// **Shape**: `{"lead":42,"epoch":1,"from":7,"to":9,"person":"petrov","reason":"…",
-/// "looked_at":"2026-11-23T09:00:00Z",
+/// "looked_at":"2026-11-23T09:00:00Z","looked_at_with":500,
 /// "set":{"STATUS_ID":"IN_PROCESS"},"deal":{"category":5,"stage":"C5:NEW"}}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignmentCommand {
@@ -61,6 +61,9 @@ pub struct AssignmentCommand {
     /// When the lead was read that had the owner `from`; none where that is long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_at: Option<Timestamp>,
+    /// How many leads were read by the same request: whether this one comes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at_with: Option<usize>,
     /// What else is done with the lead.
     #[serde(flatten)]
     pub orders: Orders,

@@ -37,6 +37,7 @@ fn assignment_command() -> Envelope<AssignmentCommand> {
             person: "petrov".to_owned(),
             reason: "rotation «main»: petrov has the largest credit".to_owned(),
             looked_at: "2026-11-23T08:59:59.5Z".parse().ok(),
+            looked_at_with: Some(500),
             orders: Orders {
                 set: [
                     ("STATUS_ID".to_owned(), json!("IN_PROCESS")),
@@ -88,6 +89,7 @@ fn a_command_of_version_1_asks_for_nothing_besides() {
     let mut expected = assignment_command();
     expected.payload.orders = Orders::default();
     expected.payload.looked_at = None;
+    expected.payload.looked_at_with = None;
     assert_eq!(Envelope::from_bytes(ASSIGNMENT_COMMAND_V1.as_bytes()).unwrap(), expected);
 }
 

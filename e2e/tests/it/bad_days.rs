@@ -102,8 +102,8 @@ async fn what_people_do_meanwhile_is_kept() {
         .unwrap();
     pipeline.portal.change_lead(leads[0], &json!({ "ASSIGNED_BY_ID": "20" })).await.unwrap();
     pipeline.portal.delete_lead(leads[1]).await.unwrap();
-    // What the router saw is believed for two seconds.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What the router saw is believed for five seconds.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     pipeline.start_again("notifier-1").unwrap();
     wait_for_notices(&pipeline, 1).await;
     assert_nothing_left(&pipeline).await;
