@@ -13,13 +13,15 @@
 //! | `POST /faults`, `DELETE /faults` | a fault | adds one, clears all |
 //! | `GET /settings`, `POST /settings` | any settings | the settings |
 //! | `POST /users` | `{"ID":"12","ACTIVE":false}` | adds or changes an employee |
+//! | `PUT /working-days/{user}` | `{"STATUS":"OPENED","TIME_START":"…"}` | what `timeman.status` answers |
+//! | `PUT /absences` | `[{"user":12,"from":"…","to":"…","kind":"trip"}]` | all absences: `vacation`, `trip`, `calendar` |
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State as Extract};
 use axum::http::StatusCode;
-use axum::routing::{get, patch, post};
+use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use rand::seq::SliceRandom;
@@ -29,6 +31,7 @@ use serde_json::{Value, json};
 use crate::faults::Fault;
 use crate::php::Php;
 use crate::portal::{Lead, Notification, Portal, Settings, Stats, user};
+use crate::presence::Absence;
 use crate::{events, leads};
 
 /// The control side.
@@ -43,6 +46,8 @@ pub fn router(portal: Arc<Portal>) -> Router {
         .route("/faults", post(add_fault).delete(clear_faults))
         .route("/settings", get(settings).post(change_settings))
         .route("/users", post(change_user))
+        .route("/working-days/{user}", put(set_working_day))
+        .route("/absences", put(set_absences))
         .with_state(portal)
 }
 
@@ -187,6 +192,23 @@ async fn change_settings(
     }
     state.settings = serde_json::from_value(all).map_err(wrong)?;
     Ok(Json(state.settings.clone()))
+}
+
+async fn set_working_day(
+    Extract(portal): Extract<Arc<Portal>>,
+    Path(user): Path<u64>,
+    Json(day): Json<serde_json::Map<String, Value>>,
+) -> StatusCode {
+    portal.state().working_days.insert(user, day);
+    StatusCode::NO_CONTENT
+}
+
+async fn set_absences(
+    Extract(portal): Extract<Arc<Portal>>,
+    Json(absences): Json<Vec<Absence>>,
+) -> StatusCode {
+    portal.state().absences = absences;
+    StatusCode::NO_CONTENT
 }
 
 async fn change_user(Extract(portal): Extract<Arc<Portal>>, Json(fields): Json<Value>) -> StatusCode {

@@ -16,6 +16,7 @@ mod limits;
 mod methods;
 mod php;
 mod portal;
+mod presence;
 mod rest;
 
 use std::future::Future;

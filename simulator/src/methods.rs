@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::limits::Hit;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
-use crate::{deals, leads};
+use crate::{deals, leads, presence};
 
 /// A method's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,8 +64,9 @@ impl ApiError {
 pub type Answer = Result<Reply, ApiError>;
 
 /// Every method there is, in lower case; the portal looks names up in that case.
-const METHODS: [&str; 15] = [
+const METHODS: [&str; 19] = [
     "batch",
+    "calendar.accessibility.get",
     "crm.item.add",
     "crm.item.list",
     "crm.lead.add",
@@ -75,10 +76,13 @@ const METHODS: [&str; 15] = [
     "crm.lead.update",
     "im.notify.personal.add",
     "im.notify.system.add",
+    "im.user.list.get",
     "method.get",
     "profile",
     "scope",
     "server.time",
+    "timeman.settings",
+    "timeman.status",
     "user.get",
 ];
 
@@ -97,8 +101,10 @@ pub fn not_found() -> ApiError {
 /// The scope that a method belongs to; none for those that every webhook may call.
 fn scope(method: &str) -> Option<&'static str> {
     match method.split('.').next() {
+        Some("calendar") => Some("calendar"),
         Some("crm") => Some("crm"),
         Some("im") => Some("im"),
+        Some("timeman") => Some("timeman"),
         Some("user") => Some("user_brief"),
         _ => None,
     }
@@ -126,6 +132,10 @@ pub fn run(
         "im.notify.personal.add" => notify(state, params, true, now),
         "im.notify.system.add" => notify(state, params, false, now),
         "user.get" => Ok(users(state, params)),
+        "timeman.status" => presence::status(state, params),
+        "timeman.settings" => presence::settings(state, params),
+        "calendar.accessibility.get" => presence::accessibility(state, params),
+        "im.user.list.get" => presence::im_users(state, params, now),
         "server.time" => Ok(Reply::of(json!(portal_time(now)))),
         "profile" => {
             let id = state.settings.webhook_user.to_string();

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::events::Outgoing;
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
+use crate::presence::Absence;
 
 /// How the portal behaves. All of it can be changed while it runs (`POST /settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,6 +54,10 @@ pub struct Settings {
     pub event_copies: u32,
     /// Employees whose notices are switched off: the portal answers with a time instead of an id.
     pub muted: Vec<u64>,
+    /// Employees who keep no working days.
+    pub without_working_days: Vec<u64>,
+    /// Employees whose working days the webhook's owner may not see.
+    pub hidden_working_days: Vec<u64>,
     /// 401 or 403 for a wrong secret; sources disagree.
     pub wrong_secret_status: u16,
     /// What the webhook may use.
@@ -144,6 +149,8 @@ impl Default for Settings {
             event_loss: 0.0,
             event_copies: 1,
             muted: Vec::new(),
+            without_working_days: Vec::new(),
+            hidden_working_days: Vec::new(),
             wrong_secret_status: 401,
             scopes: ["crm", "im", "user_brief", "timeman", "calendar"].map(str::to_owned).to_vec(),
             missing_scope_status: 401,
@@ -226,6 +233,10 @@ pub struct State {
     pub next_deal: u64,
     /// Employees by id: the fields of `user.get`.
     pub users: BTreeMap<u64, Map<String, Value>>,
+    /// The last working day of employees: the answer of `timeman.status`.
+    pub working_days: BTreeMap<u64, Map<String, Value>>,
+    /// When employees are away.
+    pub absences: Vec<Absence>,
     /// Notices.
     pub notifications: Vec<Notification>,
     /// The counter of requests.
@@ -249,6 +260,10 @@ pub struct Memory {
     #[serde(default)]
     deals: BTreeMap<u64, Map<String, Value>>,
     users: BTreeMap<u64, Map<String, Value>>,
+    #[serde(default)]
+    working_days: BTreeMap<u64, Map<String, Value>>,
+    #[serde(default)]
+    absences: Vec<Absence>,
     notifications: Vec<Notification>,
 }
 
@@ -275,6 +290,8 @@ impl Portal {
             deals: BTreeMap::new(),
             next_deal: 1,
             users: users.collect(),
+            working_days: BTreeMap::new(),
+            absences: Vec::new(),
             notifications: Vec::new(),
             operating: Operating::default(),
             faults: Vec::new(),
@@ -297,6 +314,8 @@ impl Portal {
             next_lead: state.next_lead,
             deals: state.deals.clone(),
             users: state.users.clone(),
+            working_days: state.working_days.clone(),
+            absences: state.absences.clone(),
             notifications: state.notifications.clone(),
         }
     }
@@ -309,6 +328,8 @@ impl Portal {
         state.next_deal = memory.deals.keys().max().map_or(1, |last| last + 1);
         state.deals = memory.deals;
         state.users = memory.users;
+        state.working_days = memory.working_days;
+        state.absences = memory.absences;
         state.notifications = memory.notifications;
     }
 
