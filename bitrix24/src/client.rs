@@ -16,7 +16,7 @@ use common::ids::PortalName;
 use common::telemetry::millis;
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::code::PortalCode;
 use crate::command::{Command, MAX_COMMANDS, batch_body};
@@ -30,6 +30,13 @@ use crate::transport::{Answer, Transport};
 /// What a batch brought: one outcome a command, in the order of the commands.
 pub type BatchOutcomes = Vec<Result<Value, PortalError>>;
 
+/// What a command of a batch brought, and how many rows its list has in all where it was asked to count.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) outcome: Result<Value, PortalError>,
+    pub(crate) total: Option<u64>,
+}
+
 /// The most unknown codes that are remembered as logged.
 const UNKNOWN_CODES_MAX: usize = 100;
 
@@ -37,6 +44,9 @@ const UNKNOWN_CODES_MAX: usize = 100;
 /// request takes no longer than that.
 const UNDER_WAY_LOOK: Duration = Duration::from_millis(50);
 const UNDER_WAY_MAX: Duration = Duration::from_mins(1);
+
+/// How long a request waits behind those of more important purposes.
+const GIVES_WAY_FOR: Duration = Duration::from_secs(30);
 
 /// The right to send one request, and to use its methods while they are tight.
 #[must_use = "a permit that is not spent slows everybody for nothing"]
@@ -137,7 +147,11 @@ impl Portal {
                 Some(alone)
             }
         };
-        let request = self.limiter.acquire(self.purpose).await?;
+        // Who gives way does so for a while: a backlog of hours must not keep us from knowing who is at work.
+        let request = match timeout(GIVES_WAY_FOR, self.limiter.acquire(self.purpose)).await {
+            Ok(request) => request?,
+            Err(_) => self.limiter.acquire(Purpose::Fresh).await?,
+        };
         self.metrics.waited(&self.name, started.elapsed());
         // Others may have been told meanwhile.
         self.pace(methods)?;
@@ -215,11 +229,26 @@ impl Portal {
         let sent: Vec<&Command> = sent.map(|(command, _)| command).collect();
         check_size(commands)?;
         let mut outcomes =
-            if sent.is_empty() { Vec::new() } else { self.batch_of(permit, &sent, false).await? }.into_iter();
+            if sent.is_empty() { Vec::new() } else { self.batch_of(permit, &sent, false).await?.0 }
+                .into_iter();
         let outcome = |pace: Result<Pace, PortalError>| {
             pace.and_then(|_| outcomes.next().unwrap_or(Err(PortalError::Interrupted)))
         };
         Ok(paces.into_iter().map(outcome).collect())
+    }
+
+    /// As [`Portal::batch`], with the number of rows of each list besides.
+    ///
+    /// # Errors
+    /// As [`Portal::batch_with`].
+    pub(crate) async fn batch_counted(&self, commands: &[Command]) -> Result<Vec<Counted>, PortalError> {
+        check_size(commands)?;
+        let methods: Vec<&str> = commands.iter().map(Command::method).collect();
+        self.pace(&methods)?;
+        let all: Vec<&Command> = commands.iter().collect();
+        let permit = self.permit(&methods).await?;
+        let (outcomes, totals) = self.batch_of(permit, &all, false).await?;
+        Ok(outcomes.into_iter().zip(totals).map(|(outcome, total)| Counted { outcome, total }).collect())
     }
 
     /// As [`Portal::batch_with`], but the first command that fails is the last one that runs: those behind
@@ -237,7 +266,7 @@ impl Portal {
         let methods: Vec<&str> = commands.iter().map(Command::method).collect();
         self.pace(&methods)?;
         let all: Vec<&Command> = commands.iter().collect();
-        let mut outcomes = self.batch_of(permit, &all, true).await?;
+        let (mut outcomes, _) = self.batch_of(permit, &all, true).await?;
         if let Some(failed) =
             outcomes.iter().position(|outcome| outcome.as_ref().is_err_and(|error| !error.is_ambiguous()))
         {
@@ -253,18 +282,19 @@ impl Portal {
         permit: Permit,
         commands: &[&Command],
         halt: bool,
-    ) -> Result<BatchOutcomes, PortalError> {
+    ) -> Result<(BatchOutcomes, Vec<Option<u64>>), PortalError> {
         let (body, keys) = batch_body(commands, halt);
         let _under_way = UnderWay::of(self, commands);
         let envelope = self.call_with(permit, "batch", &body).await?;
         self.told(envelope::batch_times(&envelope.result, &keys));
+        let totals = envelope::batch_totals(&envelope.result, &keys);
         let outcomes = envelope::read_batch(envelope.result, &keys)?;
         for (outcome, (_, method)) in outcomes.iter().zip(&keys) {
             if let Err(error) = outcome {
                 self.note(method, error);
             }
         }
-        Ok(outcomes)
+        Ok((outcomes, totals))
     }
 
     /// Sends a request, to the portal's new address if it has just moved, and reads the answer.

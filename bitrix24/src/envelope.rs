@@ -100,6 +100,12 @@ pub(crate) fn read_batch(
     Ok(commands.iter().map(outcome).collect())
 }
 
+/// How many rows each command's list has in all, of those lists that were asked to count.
+pub(crate) fn batch_totals(result: &Value, commands: &[(String, &str)]) -> Vec<Option<u64>> {
+    let totals = container(result.get("result_total").cloned());
+    commands.iter().map(|(key, _)| totals.get(key).and_then(unsigned)).collect()
+}
+
 /// What a batch's `result_time` says about each command that ran, with its method, in their order.
 pub(crate) fn batch_times<'a>(
     result: &'a Value,

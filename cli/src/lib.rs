@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod files;
 mod output;
+mod people;
 mod published;
 mod roster;
 mod simulate;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 use distribution::{Language, LeadId};
 
 use crate::failure::{Failure, WRONG_ARGUMENTS};
+use crate::people::People;
 use crate::published::{Author, Place};
 
 /// Checks and tries routing files: who gets which Bitrix24 lead, and why.
@@ -146,6 +148,9 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Shows who is at work, and notes pauses and absences.
+    #[command(subcommand)]
+    People(People),
     /// Gives a lead back: it counts as nobody's turn any more. The lead itself is not touched.
     Refund {
         /// The lead's id.
@@ -205,6 +210,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Correct { queue, person, turns, reason, author, place } => {
             wait_for(published::correct(&place, (&queue, &person, turns), &author, reason))
         }
+        Command::People(command) => wait_for(people::run(command)),
         Command::Refund { lead, reason, author, place } => {
             wait_for(published::refund(&place, lead, &author, reason))
         }

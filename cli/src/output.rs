@@ -20,6 +20,25 @@ pub(crate) fn complain(text: &str) {
     drop(writeln!(io::stderr().lock(), "rota: {text}"));
 }
 
+/// Columns of text, all written from the left.
+pub(crate) fn text_table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let all =
+        std::iter::once(head.iter().map(|cell| (*cell).to_owned()).collect()).chain(rows.iter().cloned());
+    let all: Vec<Vec<String>> = all.collect();
+    let width = |column: usize| {
+        all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = width(column);
+            format!("{cell:<width$}")
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    all.iter().map(line).collect()
+}
+
 /// Columns as wide as they must be. The first is written from the left, the others are figures.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

@@ -14,7 +14,8 @@ use distribution::{Credit, Routing};
 use serde_json::{Value, json};
 use store::postgres::Postgres;
 use store::{
-    LedgerEntry, Ledgers as _, Manual, NewVersion, PublishedVersion, Store as _, StoreError, Versions as _,
+    Intervals, LedgerEntry, Ledgers as _, Manual, NewVersion, PublishedVersion, Store as _, StoreError,
+    Versions as _,
 };
 
 use crate::failure::Failure;
@@ -44,19 +45,21 @@ pub(crate) struct Author {
 }
 
 impl Author {
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.author.clone().unwrap_or_else(|| "unknown".to_owned())
     }
 }
 
 /// The store of one portal.
-struct Opened {
-    store: Postgres,
-    portal: PortalName,
+pub(crate) struct Opened {
+    pub(crate) store: Postgres,
+    pub(crate) portal: PortalName,
+    /// How often the routers ask who is at work.
+    pub(crate) intervals: Intervals,
 }
 
 impl Place {
-    async fn open(&self) -> Result<Opened, Failure> {
+    pub(crate) async fn open(&self) -> Result<Opened, Failure> {
         let config =
             Config::load(Some(&self.config)).map_err(|error| Failure::arguments(error.to_string()))?;
         let names = || config.portals.iter().map(|portal| &portal.name);
@@ -76,7 +79,7 @@ impl Place {
             Postgres::prepare(&config.database.url, 1).map_err(|error| Failure::arguments(chain(&error)))?;
         store.ping().await.map_err(|error| Failure::unreachable(&error))?;
         store.migrate().await.map_err(|error| Failure::unreachable(&error))?;
-        Ok(Opened { store, portal })
+        Ok(Opened { store, portal, intervals: Intervals::of(&config.roster) })
     }
 }
 
@@ -89,7 +92,7 @@ impl Opened {
         self.store.version(&self.portal, number).await?.ok_or_else(missing)
     }
 
-    async fn routing(&self) -> Result<Routing, Failure> {
+    pub(crate) async fn routing(&self) -> Result<Routing, Failure> {
         let current = self.current().await?;
         let name = format!("version {} of portal {}", current.version, self.portal);
         Routing::from_yaml(&current.text, &name).map_err(|errors| Failure::file(errors.to_string()))

@@ -34,6 +34,12 @@ impl<'r> Calendar<'r> {
         *on.get_or_init(|| local.schedule.is_on(&self.routing.holidays, &local.zone, self.moment))
     }
 
+    /// Until when it is on; `None` when it is not on.
+    pub(crate) fn on_until(&self, hours: usize) -> Option<Timestamp> {
+        let LocalSchedule { schedule, zone } = self.routing.hours.get(hours)?;
+        schedule.covering(&self.routing.holidays, zone, self.moment)
+    }
+
     /// When it is on again.
     pub(crate) fn next_on(&self, hours: usize) -> Option<Timestamp> {
         *self.next.get(hours)?.get_or_init(|| self.next_on_after(hours, self.moment))

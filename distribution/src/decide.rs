@@ -37,6 +37,7 @@ pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, 
         return reasoning.skip(reason);
     }
     let handover = reasoning.first_matching(routing, lead, now).unwrap_or(&routing.default);
+    reasoning.explanation.not_known = roster.not_known().collect();
     let calendar = Calendar::at(routing, now);
     let asked = Asked { routing, roster, ledger, calendar: &calendar, skills: &handover.skills };
     match reasoning.hand_to(&handover.target, asked) {
@@ -91,6 +92,7 @@ impl Reasoning {
             by_default: false,
             queue: None,
             candidates: Vec::new(),
+            not_known: Vec::new(),
             time_zone: routing.zone.iana_name().map(Name::from),
         };
         Self { explanation, available: None, asked: Vec::new() }

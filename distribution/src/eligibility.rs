@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::calendar::Calendar;
 use crate::explanation::{Limit, Reason};
 use crate::name::Name;
-use crate::roster::{Presence, WorkingDay};
+use crate::roster::Presence;
 use crate::routing::{Limits, Person, Queue};
 
 /// What a lead and the queue that hands it out ask of people.
@@ -22,6 +22,11 @@ impl<'r> Demands<'r> {
     /// Of who is named by a rule.
     pub(crate) fn of_rule(skills: &'r [Name]) -> Self {
         Self { skills, working_day: false, absences: true, limits: Limits::default() }
+    }
+
+    /// Of who is looked at apart from any lead.
+    pub(crate) fn of_person(working_day: bool) -> Self {
+        Self { working_day, ..Self::of_rule(&[]) }
     }
 
     /// Of who is asked for a queue.
@@ -59,7 +64,7 @@ impl<'r> Demands<'r> {
         if let Some(hours) = person.hours.filter(|hours| !calendar.is_on(*hours)) {
             return Some(Reason::OffSchedule { until: calendar.next_on(hours) });
         }
-        if self.working_day && presence.working_day != WorkingDay::Opened {
+        if self.working_day && !presence.working_day.lets_work() {
             return Some(Reason::WorkingDay { state: presence.working_day });
         }
         at_limit(&person.limits, presence).or_else(|| at_limit(&self.limits, presence))

@@ -7,6 +7,7 @@
 mod line;
 mod text;
 
+pub(crate) use text::reason_text;
 pub use text::{Language, UnknownLanguage};
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::UserId;
 use crate::ledger::Credit;
 use crate::name::Name;
-use crate::roster::WorkingDay;
+use crate::roster::{NotKnown, WorkingDay};
 use crate::routing::Person;
 
 /// The version of the shape of [`Explanation`]. A reader refuses a larger one.
@@ -60,6 +61,9 @@ pub struct Explanation {
     pub queue: Option<Name>,
     /// Everybody who came into question, in the order in which they were asked.
     pub candidates: Vec<Candidate>,
+    /// What could not be told about people, so that it was decided without; mostly nothing, and then not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_known: Vec<NotKnown>,
     /// The routing's time zone, by its IANA name: in it times are told to people. Not there in the oldest records.
     #[serde(default)]
     pub time_zone: Option<Name>,

@@ -34,6 +34,7 @@ mod correction;
 
 mod fields;
 mod routing_file;
+mod whereabouts;
 
 pub use correction::CorrectionError;
 pub use decide::decide;
@@ -46,6 +47,7 @@ pub use ids::{InvalidId, LeadId, UserId};
 pub use lead::{FieldValue, Lead, LeadError};
 pub use ledger::{Credit, EntryKind, Ledger, LedgerEntry};
 pub use name::Name;
-pub use roster::{Absence, Presence, Roster, WorkingDay};
+pub use roster::{Absence, NotKnown, Presence, Roster, WorkingDay};
 pub use routing::{Limits, Member, Person, Queue, Routing, Strategy, Weight};
 pub use routing_file::{Checked, Problem, RoutingErrors, Severity, nearest, schema};
+pub use whereabouts::Whereabouts;

@@ -3,6 +3,8 @@
 //! The router loads it from the portal and the store. It holds facts and draws no conclusion: whether they let a person
 //! take a lead is the business of `eligibility`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,22 @@ use crate::ids::UserId;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     people: FxHashMap<UserId, Presence>,
+    not_known: BTreeSet<NotKnown>,
+}
+
+/// Something about people that nobody could tell, so that a decision was made without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotKnown {
+    /// Whether the portal lets them in.
+    People,
+    /// Their working days.
+    WorkingDays,
+    /// Their absences.
+    Absences,
+    /// Their leads in process.
+    OpenLeads,
 }
 
 /// What is known of one person.
@@ -48,7 +66,7 @@ pub struct Absence(
 
 /// The state of a working day: `STATUS` of `timeman.status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WorkingDay {
     /// It is running.
     #[default]
@@ -59,12 +77,37 @@ pub enum WorkingDay {
     Closed,
     /// It was begun on an earlier day and never closed.
     Expired,
+    /// He keeps none, so his schedule alone counts.
+    NotKept,
+    /// Nobody could tell, so his schedule alone counts.
+    Unknown,
+}
+
+impl WorkingDay {
+    /// Whether it is no reason to give him no leads.
+    #[must_use]
+    pub fn lets_work(self) -> bool {
+        match self {
+            Self::Opened | Self::NotKept | Self::Unknown => true,
+            Self::Paused | Self::Closed | Self::Expired => false,
+        }
+    }
 }
 
 impl Roster {
     /// Records what is known of a person, in place of what was.
     pub fn set(&mut self, user: UserId, presence: Presence) {
         self.people.insert(user, presence);
+    }
+
+    /// Records that this could not be told.
+    pub fn set_not_known(&mut self, what: NotKnown) {
+        self.not_known.insert(what);
+    }
+
+    /// What could not be told.
+    pub fn not_known(&self) -> impl Iterator<Item = NotKnown> {
+        self.not_known.iter().copied()
     }
 
     /// What is known of a person.
@@ -95,6 +138,6 @@ impl Default for Presence {
 
 impl FromIterator<(UserId, Presence)> for Roster {
     fn from_iter<I: IntoIterator<Item = (UserId, Presence)>>(people: I) -> Self {
-        Self { people: people.into_iter().collect() }
+        Self { people: people.into_iter().collect(), not_known: BTreeSet::new() }
     }
 }

@@ -71,7 +71,12 @@ impl Schedule {
     }
 
     /// The end of the interval that covers this moment.
-    fn covering(&self, holidays: &Holidays, zone: &TimeZone, moment: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn covering(
+        &self,
+        holidays: &Holidays,
+        zone: &TimeZone,
+        moment: Timestamp,
+    ) -> Option<Timestamp> {
         let today = moment.to_zoned(zone.clone()).date();
         // What began yesterday may go on; nothing lasts longer.
         let days = [today.yesterday().ok(), Some(today)].into_iter().flatten();

@@ -114,6 +114,33 @@ impl PortalControl {
         self.post("events", &json!({ "leads": leads, "times": times, "shuffle": true })).await.map(drop)
     }
 
+    /// Changes an employee, or adds one.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn change_user(&self, user: u64, mut fields: Value) -> anyhow::Result<()> {
+        fields["ID"] = json!(user.to_string());
+        self.post("users", &fields).await.map(drop)
+    }
+
+    /// Sets what `timeman.status` answers of an employee.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn set_working_day(&self, user: u64, day: &Value) -> anyhow::Result<()> {
+        let request = self.client.put(format!("{}/working-days/{user}", self.control)).json(day);
+        self.send(request).await.map(drop)
+    }
+
+    /// Sets all absences of employees.
+    ///
+    /// # Errors
+    /// When the portal does not answer or cannot read one.
+    pub async fn set_absences(&self, absences: &Value) -> anyhow::Result<()> {
+        let request = self.client.put(format!("{}/absences", self.control)).json(absences);
+        self.send(request).await.map(drop)
+    }
+
     /// Adds a fault.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! One lead event, from the question whether it was decided before to the published command.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,16 +9,16 @@ use common::broker::worker::{Handler, Outcome, Received};
 use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
-use common::ids::{LeadId, PortalName, UserId};
+use common::ids::{LeadId, PortalName};
 use common::messages::{
     AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders,
 };
-use distribution::{
-    Credit, Decision, EntryKind, Lead, LeadError, Ledger, LedgerEntry, Presence, Roster, Routing, decide,
-};
+use distribution::{Credit, Decision, EntryKind, Lead, LeadError, Ledger, LedgerEntry, Routing, decide};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use store::{Balances, Counting, Decided, Given, NewDecision, SavedDecision, Standing, Store, Verdict};
+use store::{
+    Balances, Counting, Decided, Intervals, KnownPeople, NewDecision, SavedDecision, Standing, Store, Verdict,
+};
 use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::RouterMetrics;
@@ -36,6 +35,8 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) struct Decide {
     pub(crate) portal: PortalName,
     pub(crate) routing: watch::Receiver<Arc<Routing>>,
+    pub(crate) people: watch::Receiver<Arc<KnownPeople>>,
+    pub(crate) intervals: Intervals,
     pub(crate) reader: LeadReader,
     /// For held leads, which give way to fresh ones.
     pub(crate) held: LeadReader,
@@ -110,8 +111,10 @@ impl Decide {
             None => None,
         };
         let routing = Arc::clone(&self.routing.borrow());
-        let counting = counting(&routing, self.clock.now());
-        let make = Box::new(|standing: &Standing| self.make(&routing, lead.as_ref(), standing, first_seen));
+        let people = Arc::clone(&self.people.borrow());
+        let counting = counting(&routing, people.counted_at(), self.clock.now());
+        let by = By { routing: &routing, people: &people };
+        let make = Box::new(|standing: &Standing| self.make(by, lead.as_ref(), standing, first_seen));
         let turn = self.deciding.acquire().await;
         let decided = self.store.decide(key, &counting, make).await?;
         drop((turn, in_use));
@@ -140,14 +143,15 @@ impl Decide {
     /// The pure part: from the lead and the credits of this moment to what is written down.
     fn make(
         &self,
-        routing: &Routing,
+        By { routing, people }: By<'_>,
         lead: Option<&(Lead, PortalLead)>,
         standing: &Standing,
         first_seen: Timestamp,
     ) -> NewDecision {
         let now = self.clock.now();
         let Some((lead, read)) = lead else { return deleted(routing.version(), first_seen, now) };
-        let decision = decide(lead, &roster(&standing.given), routing, &ledger(&standing.balances), now);
+        let roster = people.roster(routing, &standing.given, self.intervals, now);
+        let decision = decide(lead, &roster, routing, &ledger(&standing.balances), now);
         let explanation = decision.explanation();
         let mut new = NewDecision {
             verdict: Verdict::Skip,
@@ -227,6 +231,13 @@ impl Decide {
     }
 }
 
+/// What a decision goes by.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    routing: &'a Routing,
+    people: &'a KnownPeople,
+}
+
 /// When a lead was read, and with how many others.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -252,19 +263,15 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
 }
 
 /// What the store must count for a decision by this routing.
-fn counting(routing: &Routing, now: Timestamp) -> Counting {
-    let people = routing.people().filter(|_| routing.counts_leads_given());
+fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
+    let counts_open = routing.counts_open_leads();
+    let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open);
     Counting {
         hour_from: now - HOUR,
         day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
+        // Where they were never counted, what was given in the last hour is all that is known.
+        open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
     }
-}
-
-fn roster(given: &BTreeMap<UserId, Given>) -> Roster {
-    let presence = |(user, given): (&UserId, &Given)| {
-        (*user, Presence { hour: given.hour, day: given.day, ..Presence::default() })
-    };
-    given.iter().map(presence).collect()
 }
 
 fn orders(orders: distribution::Orders) -> Orders {

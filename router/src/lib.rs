@@ -2,11 +2,14 @@
 //!
 //! For each event: has it been decided before? read the lead ([`handler`]), decide by the current routing
 //! ([`routing`]) in one transaction with the ledger, publish the command. Beside that: held leads are
-//! brought back when their time has come ([`due`]), dead letters are taken into the store
+//! brought back when their time has come ([`due`]), the portal is asked who is at work ([`ask_people`]) and all
+//! replicas go by the answer ([`follow_people`]), dead letters are taken into the store
 //! ([`dead_letters`]), and what waits is counted ([`gauges`]).
 
+mod ask_people;
 mod dead_letters;
 mod due;
+mod follow_people;
 mod gauges;
 mod handler;
 mod metrics;
@@ -21,16 +24,19 @@ use bitrix24::{LeadReader, PortalMetrics};
 use common::broker::settle::Settler;
 use common::broker::worker::Worker;
 use common::budget::Purpose;
-use common::config::{Config, ConfigError};
+use common::config::{self, Config, ConfigError};
 use common::failure::chain;
 use common::ids::PortalName;
 use common::process::{Context, WrongSetup};
-use store::Store;
 use store::postgres::Postgres;
+use store::{Intervals, Store};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
+use crate::ask_people::AskPeople;
 use crate::dead_letters::DeadLetterTaker;
 use crate::due::Due;
+use crate::follow_people::{FollowPeople, FollowedPeople, heard_of};
 use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
 use crate::metrics::RouterMetrics;
@@ -56,13 +62,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 /// When it cannot start, a task died, or the grace was over.
 pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let config = Arc::clone(&context.config);
-    let mut texts = Vec::new();
-    for portal in &config.portals {
-        let text = routing::load(&portal.routing).map_err(|error| {
-            WrongSetup(format!("portal {}: the routing file cannot be used\n{error}", portal.name))
-        })?;
-        texts.push((portal, text));
-    }
+    let texts = texts(&config)?;
     let postgres = Postgres::prepare(&config.database.url, config.database.connections)
         .map_err(|error| WrongSetup(chain(&error)))?;
     context.unless_stopped(postgres.migrate()).await?;
@@ -70,38 +70,42 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
     let names: Vec<PortalName> = config.portals.iter().map(|portal| portal.name.clone()).collect();
     let metrics = Arc::new(RouterMetrics::register(&context.registry, names)?);
-    let mut follow = Follow {
-        portals: BTreeMap::new(),
-        store: Arc::clone(&store),
-        clock: Arc::clone(&context.clock),
-        metrics: Arc::clone(&metrics),
-    };
-    let mut routings = Vec::new();
-    for (portal, text) in texts {
-        let file = (portal.routing.as_path(), text.as_str());
-        let current = routing::current(&*store, &portal.name, file, &*context.clock);
-        let version = context.unless_stopped(current).await?;
-        let routing = routing::read(&portal.name, &version).map_err(|error| {
-            let hint = "make an older version current again by `rota rollback`";
-            WrongSetup(format!(
-                "portal {}: the published routing cannot be used; {hint}\n{error}",
-                portal.name
-            ))
-        })?;
-        metrics.routing(&portal.name, &routing);
-        let followed = Followed::new(Arc::new(routing));
-        routings.push((portal, followed.subscribe()));
-        follow.portals.insert(portal.name.clone(), followed);
-    }
+    let follow = follow(&mut context, &texts, &store, &metrics).await?;
     let surroundings = context.surroundings()?;
     let stop = context.lifecycle.stop();
-    for (portal, routing) in routings {
+    let intervals = Intervals::of(&config.roster);
+    let mut people = FollowPeople {
+        portals: config
+            .portals
+            .iter()
+            .map(|portal| (portal.name.clone(), FollowedPeople::default()))
+            .collect(),
+        store: Arc::clone(&store),
+        clock: Arc::clone(&context.clock),
+    };
+    for portal in &config.portals {
+        let Some(routing) = follow.portals.get(&portal.name).map(Followed::subscribe) else { continue };
         let (account, clock) = (Arc::new(postgres.clone()), Arc::clone(&context.clock));
         let client = connect(portal, &config.portal_requests, account, clock, Arc::clone(&portal_metrics))
             .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+        let known = people.portals.entry(portal.name.clone()).or_default().subscribe();
+        let ask = AskPeople {
+            portal: client.for_purpose(Purpose::Background),
+            routing: routing.clone(),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&metrics),
+            intervals,
+            holder: Uuid::now_v7(),
+            absences_at: None,
+            problems: BTreeMap::new(),
+        };
+        context.lifecycle.spawn("people", ask.run(stop.clone()));
         let handler = Decide {
             portal: portal.name.clone(),
             routing,
+            people: known.clone(),
+            intervals,
             held: LeadReader::new(client.for_purpose(Purpose::Held)),
             reader: LeadReader::new(client),
             store: Arc::clone(&store),
@@ -114,8 +118,16 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         let queue = context.topology.lead_events(&portal.name);
         let worker =
             Worker::new(surroundings.clone(), handler, portal.name.clone(), queue, config.router.in_flight);
-        context.lifecycle.spawn("lead-events", worker.run(stop.clone()));
+        let (clock, stop) = (Arc::clone(&context.clock), stop.clone());
+        context.lifecycle.spawn("lead-events", async move {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = heard_of(known, intervals, &*clock) => {}
+            }
+            worker.run(stop).await;
+        });
     }
+    context.lifecycle.spawn("people-known", people.run(stop.clone()));
     context.lifecycle.spawn("routings", follow.run(stop.clone()));
     let due = Due {
         portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
@@ -144,4 +156,44 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let result = context.run().await.context("running the router");
     postgres.close().await;
     result
+}
+
+/// The routing file of each portal.
+fn texts(config: &Config) -> Result<Vec<(&config::Portal, String)>, WrongSetup> {
+    let text = |portal: &'_ config::Portal| {
+        routing::load(&portal.routing).map_err(|error| {
+            WrongSetup(format!("portal {}: the routing file cannot be used\n{error}", portal.name))
+        })
+    };
+    config.portals.iter().map(|portal| Ok((portal, text(portal)?))).collect()
+}
+
+/// The routing that decides in each portal, to be followed.
+async fn follow(
+    context: &mut Context,
+    texts: &[(&config::Portal, String)],
+    store: &Arc<dyn Store>,
+    metrics: &Arc<RouterMetrics>,
+) -> anyhow::Result<Follow> {
+    let mut follow = Follow {
+        portals: BTreeMap::new(),
+        store: Arc::clone(store),
+        clock: Arc::clone(&context.clock),
+        metrics: Arc::clone(metrics),
+    };
+    for (portal, text) in texts {
+        let file = (portal.routing.as_path(), text.as_str());
+        let current = routing::current(&**store, &portal.name, file, &*context.clock);
+        let version = context.unless_stopped(current).await?;
+        let routing = routing::read(&portal.name, &version).map_err(|error| {
+            let hint = "make an older version current again by `rota rollback`";
+            WrongSetup(format!(
+                "portal {}: the published routing cannot be used; {hint}\n{error}",
+                portal.name
+            ))
+        })?;
+        metrics.routing(&portal.name, &routing);
+        follow.portals.insert(portal.name.clone(), Followed::new(Arc::new(routing)));
+    }
+    Ok(follow)
 }

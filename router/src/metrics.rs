@@ -7,7 +7,7 @@ use common::ids::PortalName;
 use common::metrics::{counter, gauge};
 use distribution::Routing;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
-use store::{SavedDecision, Verdict};
+use store::{RosterSource, SavedDecision, Verdict};
 
 use crate::handler::word;
 
@@ -32,6 +32,8 @@ pub(crate) struct RouterMetrics {
     routing_version: IntGaugeVec,
     /// `rota_routing_unreadable`
     routing_unreadable: IntGaugeVec,
+    /// `rota_roster_questions_total`
+    roster: IntCounterVec,
     portals: Vec<PortalName>,
 }
 
@@ -95,6 +97,13 @@ impl RouterMetrics {
                 "1 while the current version of the routing cannot be read and an older one decides",
                 &["portal"],
             )?,
+            roster: counter(
+                registry,
+                "rota_roster_questions_total",
+                "Questions to a portal who is at work, by source: people (who is active), working_days, open_leads, \
+                 calendar and messenger (absences). Refused: leads are distributed without it",
+                &["portal", "source", "outcome"],
+            )?,
             portals,
         };
         for portal in metrics.portals.iter().map(PortalName::as_str) {
@@ -106,6 +115,11 @@ impl RouterMetrics {
         }
         metrics.dead_letters(&BTreeMap::new());
         Ok(metrics)
+    }
+
+    pub(crate) fn roster_asked(&self, portal: &PortalName, source: RosterSource, answered: bool) {
+        let outcome = if answered { "answered" } else { "refused" };
+        self.roster.with_label_values(&[portal.as_str(), source.as_str(), outcome]).inc();
     }
 
     /// This routing decides from now on.

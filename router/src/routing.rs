@@ -65,18 +65,6 @@ pub(crate) async fn current(
 pub(crate) fn read(portal: &PortalName, version: &PublishedVersion) -> Result<Routing, String> {
     let name = format!("version {} of portal {portal}", version.version);
     let routing = Routing::from_yaml(&version.text, &name).map_err(|errors| errors.to_string())?;
-    if routing.counts_open_leads() {
-        tracing::warn!(
-            event = "routing.open_leads_not_counted", portal = %portal, version = version.version,
-            hint = "`least_loaded` and `limits.open` take everybody's open leads for 0 so far",
-        );
-    }
-    if routing.asks_working_days() {
-        tracing::warn!(
-            event = "routing.working_days_not_known", portal = %portal, version = version.version,
-            hint = "`working_day: required` takes everybody's working day for open so far",
-        );
-    }
     Ok(routing.with_version(version.version))
 }
 

@@ -93,6 +93,9 @@ pub struct Counting {
     pub hour_from: Timestamp,
     /// For [`Given::day`]: by person, because each has midnight at another time. Only these people are counted.
     pub day_from: BTreeMap<UserId, Timestamp>,
+    /// For [`Given::reserved`]: since when the portal's counts of open leads do not know what was given; none where
+    /// they are not asked for.
+    pub open_from: Option<Timestamp>,
 }
 
 /// How many leads somebody was given.
@@ -102,6 +105,8 @@ pub struct Given {
     pub hour: u32,
     /// Since his [`Counting::day_from`].
     pub day: u32,
+    /// Those of which the portal did not know at [`Counting::open_from`]: their owner was set later, or is not set yet.
+    pub reserved: u32,
 }
 
 /// How people stand at the moment of a decision, with all earlier ones and none beside it.

@@ -1,5 +1,5 @@
 //! What must survive: decisions and the ledger of turns, what was done about them in the portal,
-//! the published routings, the portals' request budgets, dead letters, and how far the scan for lost events has come.
+//! the published routings, who is at work, the portals' request budgets, dead letters, and how far the scan for lost events has come.
 //!
 //! [`Store`] is the seam; PostgreSQL stands behind it ([`postgres`]). Each method is one transaction.
 //! Nothing here decides anything: what to write comes from the stages.
@@ -7,8 +7,10 @@
 mod assignments;
 mod dead_letters;
 mod decisions;
+mod known_people;
 mod ledgers;
 pub mod postgres;
+mod rosters;
 mod sweeps;
 mod versions;
 mod waiting;
@@ -25,7 +27,9 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, Verdict,
 };
+pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
+pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::Waiting;
@@ -33,7 +37,7 @@ pub use waiting::Waiting;
 /// Everything that is stored; what a stage needs is one or two of these.
 #[async_trait]
 pub trait Store:
-    Decisions + Ledgers + Versions + Assignments + Waiting + DeadLetters + Sweeps + RequestBudget
+    Decisions + Ledgers + Versions + Assignments + Waiting + Rosters + DeadLetters + Sweeps + RequestBudget
 {
     /// Whether the store answers.
     ///

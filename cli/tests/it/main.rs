@@ -114,8 +114,10 @@ fn the_page_of_commands_is_what_they_say_of_themselves() {
     let mut text = fs::read_to_string(&page).unwrap();
     let commands =
         ["check", "explain", "simulate", "publish", "versions", "rollback", "credits", "correct", "refund"];
-    for command in commands {
-        let help = desk.rota(&[command, "--help"]).out;
+    let people = ["people list", "people pause", "people resume", "people absent", "people cancel"];
+    for command in commands.into_iter().chain(people) {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = desk.rota(&words).out;
         let (start, end) = (format!("<!-- help {command} -->\n```text\n"), "```\n");
         let from = text.find(&start).unwrap_or_else(|| panic!("docs/CLI.md has no place for `{command}`"));
         let from = from + start.len();

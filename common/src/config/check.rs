@@ -20,6 +20,12 @@ impl Config {
         let in_range = |number: u16| (1..=1000).contains(&number);
         wrong(!in_range(self.router.in_flight), "router.in_flight must be 1 to 1000".to_owned());
         wrong(!in_range(self.notifier.in_flight), "notifier.in_flight must be 1 to 1000".to_owned());
+        let day = Duration::from_hours(24);
+        for (key, every) in
+            [("roster.every", self.roster.every), ("roster.absences_every", self.roster.absences_every)]
+        {
+            wrong(every < Duration::from_secs(1) || every > day, format!("{key} must be 1s to 24h"));
+        }
         wrong(
             !(1..=100).contains(&self.database.connections),
             "database.connections must be 1 to 100".to_owned(),

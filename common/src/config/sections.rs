@@ -36,6 +36,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// The stage `router`.
     pub router: Stage,
+    /// Asking portals who is at work.
+    pub roster: Roster,
     /// The stage `notifier`.
     pub notifier: Stage,
     /// Requests to portals.
@@ -154,6 +156,17 @@ pub struct Sweep {
     pub every: Duration,
     #[serde(deserialize_with = "number")]
     pub overlap: u64,
+}
+
+/// See `roster` in `config/default.yaml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is explained in config/default.yaml")]
+pub struct Roster {
+    #[serde(deserialize_with = "wait")]
+    pub every: Duration,
+    #[serde(deserialize_with = "wait")]
+    pub absences_every: Duration,
 }
 
 /// See `router` and `notifier` in `config/default.yaml`.
@@ -294,6 +307,12 @@ impl Default for Spool {
 impl Default for Sweep {
     fn default() -> Self {
         Self { every: Duration::from_secs(30), overlap: 200 }
+    }
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self { every: Duration::from_mins(1), absences_every: Duration::from_mins(10) }
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::{Candidate, Explanation, HoldReason, Limit, Outcome, Reason, Role, SkipReason};
 use crate::name::Name;
-use crate::roster::WorkingDay;
+use crate::roster::{NotKnown, WorkingDay};
 
 /// A language that explanations are told in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +81,11 @@ impl Writer {
         Self { language, zone, year }
     }
 
+    /// For moments that are told at `now`, on the clocks of `zone`.
+    fn at(zone: &TimeZone, now: Timestamp, language: Language) -> Self {
+        Self { language, zone: zone.clone(), year: now.to_zoned(zone.clone()).year() }
+    }
+
     fn choose<'t>(&self, english: &'t str, russian: &'t str) -> &'t str {
         match self.language {
             Language::English => english,
@@ -125,9 +130,9 @@ impl Writer {
             Reason::WorkingDay { state: WorkingDay::Expired } => {
                 self.choose("working day never closed", "рабочий день не был завершён")
             }
-            Reason::WorkingDay { state: WorkingDay::Closed | WorkingDay::Opened } => {
-                self.choose("working day not open", "рабочий день не начат")
-            }
+            Reason::WorkingDay {
+                state: WorkingDay::Closed | WorkingDay::Opened | WorkingDay::NotKept | WorkingDay::Unknown,
+            } => self.choose("working day not open", "рабочий день не начат"),
             Reason::AtLimit { limit, max, count } => return self.limit(*limit, *max, *count),
         };
         text.to_owned()
@@ -182,6 +187,19 @@ impl Writer {
         }
     }
 
+    fn not_known(&self, what: NotKnown) -> &'static str {
+        match (what, self.language) {
+            (NotKnown::People, Language::English) => "who is active in the portal",
+            (NotKnown::People, Language::Russian) => "кто активен на портале",
+            (NotKnown::WorkingDays, Language::English) => "working days",
+            (NotKnown::WorkingDays, Language::Russian) => "рабочие дни",
+            (NotKnown::Absences, Language::English) => "absences",
+            (NotKnown::Absences, Language::Russian) => "отсутствия",
+            (NotKnown::OpenLeads, Language::English) => "open leads",
+            (NotKnown::OpenLeads, Language::Russian) => "открытые лиды",
+        }
+    }
+
     /// The heading of those who were asked together.
     fn step(&self, first: &Candidate) -> String {
         let queue = first.queue.as_ref().map_or("", Name::as_str);
@@ -218,6 +236,11 @@ impl Writer {
     }
 }
 
+/// A reason in words, told at `now` on the clocks of `zone`.
+pub(crate) fn reason_text(reason: &Reason, zone: &TimeZone, now: Timestamp, language: Language) -> String {
+    Writer::at(zone, now, language).reason(reason)
+}
+
 /// The whole text, when it is written out.
 pub(super) struct Text<'e> {
     explanation: &'e Explanation,
@@ -252,6 +275,11 @@ impl fmt::Display for Text<'_> {
             for candidate in step {
                 writeln!(f, "  {}", words.candidate(candidate))?;
             }
+        }
+        if !explanation.not_known.is_empty() {
+            let what: Vec<&str> = explanation.not_known.iter().map(|what| words.not_known(*what)).collect();
+            let heading = words.choose("Not known, so decided without", "Неизвестно, поэтому не учтено");
+            writeln!(f, "{heading}: {}.", what.join(", "))?;
         }
         if !explanation.not_matched.is_empty() {
             writeln!(f, "{}:", words.choose("Rules that did not match", "Не подошли правила"))?;

@@ -10,6 +10,7 @@ mod documents;
 mod observability;
 mod orders;
 mod pipeline;
+mod presence;
 mod services;
 mod spool;
 mod versions;

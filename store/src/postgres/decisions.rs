@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Orders};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
@@ -105,13 +105,36 @@ async fn given(
     )
     .bind(portal.as_str())
     .bind(counting.hour_from.to_sqlx())
-    .bind(users)
+    .bind(&users)
     .bind(days)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
     let count = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
-    let given = |(id, hour, day)| Some((user(Some(id))?, Given { hour: count(hour), day: count(day) }));
-    Ok(rows.into_iter().filter_map(given).collect())
+    let one =
+        |(id, hour, day)| Some((user(Some(id))?, Given { hour: count(hour), day: count(day), reserved: 0 }));
+    let mut given: BTreeMap<UserId, Given> = rows.into_iter().filter_map(one).collect();
+    let Some(open_from) = counting.open_from else { return Ok(given) };
+    // A command that is not carried out within that time has become a dead letter, or waits for a portal that is away.
+    let recent = open_from - SignedDuration::from_mins(10);
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT decisions.to_user, count(*)
+         FROM decisions LEFT JOIN assignments USING (portal, lead_id, epoch)
+         WHERE portal = $1 AND decisions.outcome = 'assign' AND decisions.to_user = ANY ($2) AND decided_at >= $3
+             AND (owner_set_at >= $4 OR owner_set_at IS NULL AND finished_at IS NULL)
+         GROUP BY decisions.to_user",
+    )
+    .bind(portal.as_str())
+    .bind(&users)
+    .bind(recent.to_sqlx())
+    .bind(open_from.to_sqlx())
+    .fetch_all(connection)
+    .await?;
+    for (id, reserved) in rows {
+        if let Some(user) = user(Some(id)) {
+            given.entry(user).or_default().reserved = count(reserved);
+        }
+    }
+    Ok(given)
 }
 
 async fn save(

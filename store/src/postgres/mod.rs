@@ -6,6 +6,7 @@ mod budget;
 mod dead_letters;
 mod decisions;
 mod ledgers;
+mod rosters;
 mod sweeps;
 mod versions;
 mod waiting;

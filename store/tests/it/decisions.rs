@@ -22,7 +22,7 @@ use crate::{at, key, lead, portal, store, user};
 /// One turn in the tests' ledgers.
 const TURN: i64 = 4;
 
-fn decision(verdict: Verdict) -> NewDecision {
+pub fn decision(verdict: Verdict) -> NewDecision {
     NewDecision {
         verdict,
         from: Some(user(7)),
@@ -39,7 +39,7 @@ fn decision(verdict: Verdict) -> NewDecision {
     }
 }
 
-fn assign(to: UserId) -> Verdict {
+pub fn assign(to: UserId) -> Verdict {
     Verdict::Assign { to, person: format!("person-{}", to.get()) }
 }
 
@@ -52,7 +52,7 @@ fn entry(user: UserId, delta: i64) -> LedgerEntry {
 }
 
 /// Decides anew; the decision must not be there.
-async fn decide(store: &Postgres, key: &AssignmentKey, new: NewDecision) -> SavedDecision {
+pub async fn decide(store: &Postgres, key: &AssignmentKey, new: NewDecision) -> SavedDecision {
     match store.decide(key, &Counting::default(), Box::new(|_| new)).await.unwrap() {
         Decided::Now(saved) => saved,
         Decided::Before(before) => panic!("{key} had been decided: {before:?}"),
@@ -299,7 +299,8 @@ async fn held_leads_can_be_looked_at_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
     let store = Arc::new(store().await);
-    let counting = Counting { hour_from: at(-3600), day_from: [(user(11), at(-7200))].into() };
+    let counting =
+        Counting { hour_from: at(-3600), day_from: [(user(11), at(-7200))].into(), open_from: None };
     // Before the hour, before the day, and of somebody who is not counted.
     for (number, to, decided_at) in [(101, 11, at(-4000)), (102, 11, at(-7300)), (103, 12, at(0))] {
         let old = NewDecision { decided_at, ..decision(assign(user(to))) };
@@ -319,7 +320,7 @@ async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
     }
     decisions.join_all().await;
     let count = |standing: &Standing| {
-        assert_eq!(standing.given, [(user(11), Given { hour: 5, day: 6 })].into());
+        assert_eq!(standing.given, [(user(11), Given { hour: 5, day: 6, reserved: 0 })].into());
         decision(Verdict::Skip)
     };
     store.decide(&key(50), &counting, Box::new(count)).await.unwrap();

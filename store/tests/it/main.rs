@@ -6,6 +6,7 @@ mod assignments;
 mod budget;
 mod decisions;
 mod others;
+mod rosters;
 mod schema;
 mod versions;
 

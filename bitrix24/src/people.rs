@@ -1,0 +1,343 @@
+//! Who is at work, as far as the portal tells: `user.get`, `timeman.status`, `timeman.settings`,
+//! `calendar.accessibility.get`, `im.user.list.get`, and counts of open leads.
+//!
+//! Each source has blind spots, and each may be refused by itself: a portal without time tracking, a webhook
+//! whose owner may not see the working days of others. So each has its own outcome. The calendar knows every
+//! absence; the messenger knows leave but no business trip, and only while it lasts. Both are asked, and who
+//! is away by either is away.
+//!
+//! Everything is asked in batches: for ten people one request.
+
+use std::collections::BTreeMap;
+
+use common::ids::UserId;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::client::{Counted, Portal};
+use crate::command::{Command, MAX_COMMANDS};
+use crate::envelope::unsigned;
+use crate::error::PortalError;
+
+/// Rows of one page of `user.get`. Fixed by the portal; page "Features of list methods".
+const USERS_A_LIST: usize = 50;
+
+/// People whose absences are asked for in one command: their answer is long.
+const USERS_A_CALENDAR: usize = 50;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What is to be asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Question {
+    /// The state of working days, and who keeps them.
+    pub working_days: bool,
+    /// Counts of leads in process.
+    pub open_leads: bool,
+    /// Absences that touch these days.
+    pub absences: Option<(Date, Date)>,
+}
+
+/// What a source says of people; of whom it says nothing is not there.
+pub type Answers<T> = Result<BTreeMap<UserId, T>, PortalError>;
+
+/// What was answered; `None` where nothing was asked.
+#[derive(Debug)]
+pub struct People {
+    /// Whether the portal lets them in; who is unknown to it is not let in.
+    pub active: Answers<bool>,
+    /// Their working days.
+    pub working_days: Option<Answers<WorkingDay>>,
+    /// Their leads in process: `STATUS_SEMANTIC_ID` is `P`.
+    pub open_leads: Option<Answers<u32>>,
+    /// When they are away, by the calendar.
+    pub calendar: Option<Answers<Vec<Away>>>,
+    /// The same by the messenger.
+    pub messenger: Option<Answers<Vec<Away>>>,
+}
+
+/// The working day of one person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkingDay {
+    /// `STATUS`.
+    pub status: DayStatus,
+    /// When the last one began; none where there never was one.
+    pub began: Option<Timestamp>,
+}
+
+/// `STATUS` of `timeman.status`, and that somebody keeps no working days (`UF_TIMEMAN` of `timeman.settings`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DayStatus {
+    /// It is running.
+    Opened,
+    /// It is interrupted.
+    Paused,
+    /// It is over, or there never was one.
+    Closed,
+    /// It was begun on an earlier day and never closed.
+    Expired,
+    /// He keeps none, so nothing follows from its state.
+    NotKept,
+}
+
+/// A time somebody is away: the first moment, and the first at which he is back.
+pub type Away = (Timestamp, Timestamp);
+
+/// What a command was sent for.
+enum Asks<'a> {
+    Active(&'a [UserId]),
+    Day(UserId),
+    Keeps(UserId),
+    Open(UserId),
+    Calendar,
+    Messenger,
+}
+
+fn command(method: &'static str, params: Value) -> Command {
+    let Value::Object(params) = params else { return Command::new(method, Map::new()) };
+    Command::new(method, params)
+}
+
+fn numbers(users: &[UserId]) -> Vec<u64> {
+    users.iter().map(|user| user.get()).collect()
+}
+
+impl Portal {
+    /// Asks what the portal knows of these people, in as few requests as it takes. `now` is when it is asked.
+    ///
+    /// # Errors
+    /// When a request fails as a whole. What a source refuses is in its own outcome.
+    pub async fn people(
+        &self,
+        users: &[UserId],
+        question: Question,
+        now: Timestamp,
+    ) -> Result<People, PortalError> {
+        let mut asked: Vec<(Asks<'_>, Command)> = Vec::new();
+        for list in users.chunks(USERS_A_LIST) {
+            let params = json!({ "FILTER": { "ID": numbers(list) }, "select": ["ID", "ACTIVE"] });
+            asked.push((Asks::Active(list), command("user.get", params)));
+        }
+        for user in users {
+            let of_user = json!({ "USER_ID": user.get() });
+            if question.working_days {
+                asked.push((Asks::Day(*user), command("timeman.status", of_user.clone())));
+                asked.push((Asks::Keeps(*user), command("timeman.settings", of_user)));
+            }
+            if question.open_leads {
+                let filter = json!({ "ASSIGNED_BY_ID": user.get(), "STATUS_SEMANTIC_ID": "P" });
+                let params = json!({ "filter": filter, "select": ["ID"], "start": 0 });
+                asked.push((Asks::Open(*user), command("crm.lead.list", params)));
+            }
+        }
+        for list in users.chunks(USERS_A_CALENDAR) {
+            let Some((from, to)) = question.absences else { break };
+            let params = json!({ "users": numbers(list), "from": from.to_string(), "to": to.to_string() });
+            asked.push((Asks::Calendar, command("calendar.accessibility.get", params)));
+            let params = json!({ "ID": numbers(list), "RESULT_TYPE": "array" });
+            asked.push((Asks::Messenger, command("im.user.list.get", params)));
+        }
+        let (mut active, mut days, mut keeps) = (Source::default(), Source::default(), Source::default());
+        let (mut open, mut calendar) = (Source::default(), Source::default());
+        let mut messenger = Source::default();
+        for part in asked.chunks(MAX_COMMANDS) {
+            let commands: Vec<Command> = part.iter().map(|(_, command)| command.clone()).collect();
+            for ((asks, _), Counted { outcome, total }) in
+                part.iter().zip(self.batch_counted(&commands).await?)
+            {
+                match asks {
+                    Asks::Active(list) => active.take(outcome.map(|rows| are_active(list, &rows))),
+                    Asks::Day(user) => days.take(outcome.map(|day| of_one(*user, working_day(&day)))),
+                    Asks::Keeps(user) => {
+                        let kept = |settings: Value| settings.get("UF_TIMEMAN").and_then(Value::as_bool);
+                        keeps.take(outcome.map(|settings| of_one(*user, kept(settings))));
+                    }
+                    Asks::Open(user) => {
+                        let count = total.map(|total| u32::try_from(total).unwrap_or(u32::MAX));
+                        open.take(outcome.map(|_| of_one(*user, count)));
+                    }
+                    Asks::Calendar => calendar.take(outcome.map(|rows| in_calendar(&rows))),
+                    Asks::Messenger => messenger.take(outcome.map(|rows| in_messenger(&rows, now))),
+                }
+            }
+        }
+        let keeps = keeps.done().unwrap_or_default();
+        let days = days.done().map(|days| {
+            let kept = |(user, day): (UserId, WorkingDay)| match keeps.get(&user) {
+                Some(false) => (user, WorkingDay { status: DayStatus::NotKept, ..day }),
+                Some(true) | None => (user, day),
+            };
+            days.into_iter().map(kept).collect()
+        });
+        Ok(People {
+            active: active.done(),
+            working_days: question.working_days.then_some(days),
+            open_leads: question.open_leads.then(|| open.done()),
+            calendar: question.absences.map(|_| calendar.done()),
+            messenger: question.absences.map(|_| messenger.done()),
+        })
+    }
+}
+
+/// What one source has said so far.
+struct Source<T> {
+    answers: BTreeMap<UserId, T>,
+    error: Option<PortalError>,
+}
+
+impl<T> Default for Source<T> {
+    fn default() -> Self {
+        Self { answers: BTreeMap::new(), error: None }
+    }
+}
+
+impl<T> Source<T> {
+    fn take(&mut self, said: Result<BTreeMap<UserId, T>, PortalError>) {
+        match said {
+            Ok(answers) => self.answers.extend(answers),
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    /// A person of whom it cannot say anything is one thing, a source that says nothing of anybody another.
+    fn done(self) -> Answers<T> {
+        match self.error {
+            Some(error) if self.answers.is_empty() => Err(error),
+            Some(_) | None => Ok(self.answers),
+        }
+    }
+}
+
+fn of_one<T>(user: UserId, said: Option<T>) -> BTreeMap<UserId, T> {
+    said.map(|said| (user, said)).into_iter().collect()
+}
+
+fn rows(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// Dismissed people are shown as not active; who is no employee is not shown at all.
+fn are_active(asked: &[UserId], shown: &Value) -> BTreeMap<UserId, bool> {
+    let mut active: BTreeMap<UserId, bool> = asked.iter().map(|user| (*user, false)).collect();
+    for row in rows(shown) {
+        let user = row.get("ID").and_then(unsigned).and_then(UserId::new);
+        let is_active = match row.get("ACTIVE") {
+            Some(Value::Bool(active)) => *active,
+            Some(Value::String(text)) => matches!(text.as_str(), "Y" | "1" | "true"),
+            Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => false,
+        };
+        if let Some(user) = user {
+            active.insert(user, is_active);
+        }
+    }
+    active
+}
+
+fn working_day(day: &Value) -> Option<WorkingDay> {
+    let status = match day.get("STATUS")?.as_str()? {
+        "OPENED" => DayStatus::Opened,
+        "PAUSED" => DayStatus::Paused,
+        "CLOSED" => DayStatus::Closed,
+        "EXPIRED" => DayStatus::Expired,
+        _ => return None,
+    };
+    let began = day.get("TIME_START").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    Some(WorkingDay { status, began })
+}
+
+/// By user, in two shapes: rows of the absence chart, and of calendars.
+fn in_calendar(shown: &Value) -> BTreeMap<UserId, Vec<Away>> {
+    let Some(people) = shown.as_object() else { return BTreeMap::new() };
+    let of_user = |(id, busy): (&String, &Value)| {
+        let user = id.parse().ok().and_then(UserId::new)?;
+        let absent = |row: &&Value| row.get("ACCESSIBILITY").and_then(Value::as_str) == Some("absent");
+        Some((user, rows(busy).filter(absent).filter_map(away).collect()))
+    };
+    people.iter().filter_map(of_user).collect()
+}
+
+fn away(row: &Value) -> Option<Away> {
+    let moment = |name: &str| {
+        let value: &Value = row.get(name)?;
+        let seconds = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())?;
+        Timestamp::from_second(seconds).ok()
+    };
+    let (from, to) = moment("FROM")
+        .zip(moment("TO"))
+        .or_else(|| moment("DATE_FROM_TS_UTC").zip(moment("DATE_TO_TS_UTC")))?;
+    // The end of whole days is the beginning of the last one.
+    let by_days = row.get("DT_SKIP_TIME").and_then(Value::as_str) == Some("Y")
+        || row.get("DT_TO").and_then(Value::as_str).is_some_and(|text| !text.contains(':'));
+    Some((from, if by_days { to.checked_add(DAY).ok()? } else { to }))
+}
+
+/// Only leave, only while it lasts, and a day too long.
+fn in_messenger(shown: &Value, now: Timestamp) -> BTreeMap<UserId, Vec<Away>> {
+    let of_user = |row: &Value| {
+        let user = row.get("id").or_else(|| row.get("ID")).and_then(unsigned).and_then(UserId::new)?;
+        let until: Option<Timestamp> =
+            row.get("absent").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let end = until.map(|until| until.checked_sub(DAY).ok().filter(|end| *end > now).unwrap_or(until));
+        Some((user, end.map(|end| (now, end)).into_iter().collect()))
+    };
+    rows(shown).filter_map(of_user).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    #[test]
+    fn the_portals_shapes_are_read() {
+        let shown = json!([{ "ID": "11", "ACTIVE": true }, { "ID": 12, "ACTIVE": false }]);
+        let active = are_active(&[user(11), user(12), user(13)], &shown);
+        assert_eq!(active, [(user(11), true), (user(12), false), (user(13), false)].into());
+        let opened = json!({ "STATUS": "OPENED", "TIME_START": "2026-11-23T09:00:00+03:00" });
+        let day = working_day(&opened).unwrap();
+        assert_eq!((day.status, day.began), (DayStatus::Opened, "2026-11-23T06:00:00Z".parse().ok()));
+        assert_eq!(working_day(&json!({ "STATUS": "CLOSED" })).unwrap().began, None);
+        assert!(
+            [json!([]), json!({ "STATUS": "NEW" }), json!(null)].iter().all(|day| working_day(day).is_none())
+        );
+    }
+
+    #[test]
+    fn absences_come_in_two_shapes_and_whole_days_end_with_their_last() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let shown = json!({
+            "11": [
+                { "FROM_HR": true, "DT_FROM": "02.12.2024", "DT_TO": "03.12.2024", "ACCESSIBILITY": "absent",
+                  "FROM": 1_733_097_600, "TO": 1_733_184_000 },
+                { "DATE_FROM_TS_UTC": "1733100000", "DATE_TO_TS_UTC": "1733103600", "ACCESSIBILITY": "absent" },
+                { "DATE_FROM_TS_UTC": "1733100000", "DATE_TO_TS_UTC": "1733103600", "ACCESSIBILITY": "busy" },
+            ],
+            "12": [],
+        });
+        let away = in_calendar(&shown);
+        let expected = vec![(at(1_733_097_600), at(1_733_270_400)), (at(1_733_100_000), at(1_733_103_600))];
+        assert_eq!(away, [(user(11), expected), (user(12), Vec::new())].into());
+        assert!(in_calendar(&json!([])).is_empty(), "an empty map is a list");
+    }
+
+    #[test]
+    fn the_messenger_counts_a_day_too_many() {
+        let now: Timestamp = "2026-11-23T09:00:00Z".parse().unwrap();
+        let shown = json!([
+            { "id": 11, "absent": "2026-11-26T00:00:00+00:00" },
+            { "id": 12, "absent": false },
+            { "id": 13, "absent": "2026-11-23T12:00:00+00:00" },
+        ]);
+        let until = |text: &str| vec![(now, text.parse().unwrap())];
+        let expected = [
+            (user(11), until("2026-11-25T00:00:00Z")),
+            (user(12), Vec::new()),
+            (user(13), until("2026-11-23T12:00:00Z")),
+        ];
+        assert_eq!(in_messenger(&shown, now), expected.into());
+    }
+}
