@@ -24,7 +24,7 @@ use crate::strategy::{self, Asked, Choice};
 
 /// Decides who gets `lead` at the time `now`.
 ///
-/// 1. A lead that is converted or junk is skipped.
+/// 1. A lead that is converted or junk is skipped, and one that belongs to somebody from whom none may be taken.
 /// 2. The first rule whose conditions are all met, and whose tree has a case for the lead, decides, else the default.
 /// 3. A queue chooses one of its members by its strategy; when none may take the lead, it tries what its `if_nobody`
 ///    says. A person who is named takes the lead and no ledger is charged; when he may not, the rule's `if_nobody` is
@@ -33,7 +33,7 @@ use crate::strategy::{self, Asked, Choice};
 #[must_use]
 pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, now: Timestamp) -> Decision {
     let mut reasoning = Reasoning::new(routing, now);
-    if let Some(reason) = already_final(lead) {
+    if let Some(reason) = already_final(lead).or_else(|| already_taken(lead, routing)) {
         return reasoning.skip(reason);
     }
     let handover = reasoning.first_matching(routing, lead, now).unwrap_or(&routing.default);
@@ -59,6 +59,12 @@ fn already_final(lead: &Lead) -> Option<SkipReason> {
         "f" => Some(SkipReason::Junk),
         _ => None,
     }
+}
+
+/// A person has chosen somebody already.
+fn already_taken(lead: &Lead, routing: &Routing) -> Option<SkipReason> {
+    let (owner, only_from) = (lead.owner?, routing.only_from.as_ref()?);
+    (!only_from.contains(&owner)).then_some(SkipReason::Taken)
 }
 
 /// Somebody who takes the lead, and what that does to the ledgers.

@@ -256,6 +256,8 @@ pub enum SkipReason {
     Converted,
     /// It was closed as junk: `STATUS_SEMANTIC_ID` is `F`.
     Junk,
+    /// Its owner is none of those from whom leads may be taken: `only_if_owner_in` of the routing file.
+    Taken,
 }
 
 impl Explanation {

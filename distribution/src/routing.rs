@@ -26,6 +26,8 @@ pub struct Routing {
     pub(crate) version: u64,
     pub(crate) zone: TimeZone,
     pub(crate) holidays: Holidays,
+    /// From whom leads may be taken; `None` for anybody. Leads of others were given by a person.
+    pub(crate) only_from: Option<BTreeSet<UserId>>,
     /// Each schedule that anybody or any rule follows, in each zone in which it is followed.
     pub(crate) hours: Vec<LocalSchedule>,
     pub(crate) fields: Vec<Name>,

@@ -23,10 +23,11 @@ mod lints;
 mod nearest;
 mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::fields;
+use crate::ids::UserId;
 use crate::name::Name;
 use crate::routing::{Handover, Parties, Queue, Routing};
 use crate::rule_index::RuleIndex;
@@ -51,8 +52,18 @@ pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
 const VERSION: &str = "1";
 
 /// The keys at the top of the file.
-const KEYS: &[&str] =
-    &["version", "time_zone", "fields", "calendar", "schedules", "people", "queues", "rules", "default"];
+const KEYS: &[&str] = &[
+    "version",
+    "time_zone",
+    "fields",
+    "calendar",
+    "schedules",
+    "only_if_owner_in",
+    "people",
+    "queues",
+    "rules",
+    "default",
+];
 
 impl Routing {
     /// Reads a routing file. `file_name` is only for the messages.
@@ -95,6 +106,7 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         check_version(version, problems);
     }
     let fields = file.get("fields").map(|node| own_names(node, problems)).unwrap_or_default();
+    let only_from = file.get("only_if_owner_in").map(|node| owners(node, problems));
     let mut times = Times::read(&file, problems);
     let people = match file.require("people", problems) {
         Some(node) => people::read(node, &mut times, problems),
@@ -118,6 +130,7 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
     let routing = Routing {
         version: 0,
         parties: parties(&queues.list),
+        only_from,
         fields: asks.fields.into_codes(),
         zone: asks.times.zone,
         holidays: asks.times.holidays,
@@ -150,6 +163,26 @@ fn check_version(node: &Node, problems: &mut Problems) {
         problems
             .note(node.place, format!("`version` must be {VERSION}, the version of this file's language"));
     }
+}
+
+/// Reads `only_if_owner_in: [1, 7]`.
+fn owners(node: &Node, problems: &mut Problems) -> BTreeSet<UserId> {
+    if section::is_empty(node) {
+        problems.note(
+            node.place,
+            "nobody is in `only_if_owner_in`, so that no lead with an owner would ever be given",
+        );
+    }
+    let mut owners = BTreeSet::new();
+    for item in section::items(node, "`only_if_owner_in`", problems) {
+        if let Some(user) = people::user(item) {
+            owners.insert(user);
+        } else {
+            let hint = "these are the numbers in the addresses of people's pages in the portal";
+            problems.note_with(item.place, "an owner must be a whole number from 1", hint);
+        }
+    }
+    owners
 }
 
 /// Reads `fields: { product: UF_CRM_PRODUCT }`.

@@ -170,6 +170,8 @@ impl Writer {
             (SkipReason::Converted, Language::Russian) => "лид уже сконвертирован",
             (SkipReason::Junk, Language::English) => "the lead is junk",
             (SkipReason::Junk, Language::Russian) => "лид признан некачественным",
+            (SkipReason::Taken, Language::English) => "it has been given to somebody by a person",
+            (SkipReason::Taken, Language::Russian) => "ответственного уже выбрал человек",
         }
     }
 

@@ -58,11 +58,7 @@ fn person(
     let skills = section.get("skills").map(|node| skills(node, problems)).unwrap_or_default();
     let limits = limits(&section, problems);
     let node = section.require("user", problems)?;
-    let user = match &node.value {
-        Value::Number(written) => written.parse::<UserId>().ok(),
-        Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
-    };
-    let Some(user) = user else {
+    let Some(user) = user(node) else {
         let hint = "it is the number in the address of his page in the portal, such as `user: 11`";
         problems.note_with(node.place, "`user` must be a whole number from 1", hint);
         return None;
@@ -79,6 +75,14 @@ fn person(
         limits,
         hours,
     })
+}
+
+/// A user's number.
+pub(super) fn user(node: &Node) -> Option<UserId> {
+    match &node.value {
+        Value::Number(written) => written.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
+    }
 }
 
 fn hours(

@@ -124,6 +124,7 @@ fn of_key(section: &str, key: &str) -> Value {
         (_, "cycle") => of("cycle"),
         ("cycle", "from") => json!({ "type": "string", "pattern": "^\\d{4}-\\d{2}-\\d{2}$" }),
         ("cycle", _) => json!({ "type": "integer", "minimum": 1, "maximum": 366 }),
+        (_, "only_if_owner_in") => json!({ "type": "array", "minItems": 1, "items": count }),
         (_, "user" | "open" | "per_hour" | "per_day") => count,
         (_, "weight") => json!({ "type": "integer", "minimum": 1, "maximum": Weight::MAX.get() }),
         (_, "skills") => list(name()),

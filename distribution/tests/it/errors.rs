@@ -45,7 +45,7 @@ defualt: { queue: main }
         &[
             "1:1: `default` is missing; it says who gets the leads that no rule takes: `default: { queue: NAME }`",
             "1:10: `version` must be 1, the version of this file's language",
-            "2:1: unknown key `colour` in the routing file; known: `version`, `time_zone`, `fields`, `calendar`, `schedules`, `people`, `queues`, `rules`, `default`",
+            "2:1: unknown key `colour` in the routing file; known: `version`, `time_zone`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
             "3:20: `uf_crm_product` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
             "3:42: `7` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
             "3:45: `AREA` is a field's own code and cannot be a short name; write short names in small letters",
@@ -237,11 +237,24 @@ fn a_missing_section_is_one_problem() {
 }
 
 #[test]
+fn owners_are_users_and_not_nobody() {
+    let file = |owners: &str| {
+        format!(
+            "version: 1\nonly_if_owner_in: {owners}\npeople: {{ anna: {{ user: 1 }} }}\ndefault: {{ assign: anna }}\n"
+        )
+    };
+    let nobody = "2:19: nobody is in `only_if_owner_in`, so that no lead with an owner would ever be given";
+    check(&file("[]"), &[nobody]);
+    let hint = "an owner must be a whole number from 1; these are the numbers in the addresses of people's pages in the portal";
+    check(&file("[1, anna, 0]"), &[&format!("2:23: {hint}"), &format!("2:29: {hint}")]);
+}
+
+#[test]
 fn what_is_not_a_mapping_or_list() {
     check(
         "",
         &[
-            "1:1: the routing file must be a mapping; its keys: `version`, `time_zone`, `fields`, `calendar`, `schedules`, `people`, `queues`, `rules`, `default`",
+            "1:1: the routing file must be a mapping; its keys: `version`, `time_zone`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
         ],
     );
     check(

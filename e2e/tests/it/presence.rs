@@ -1,4 +1,5 @@
-//! Who is at work: what the portal tells of people, what they say themselves, and what happens when nobody can tell.
+//! Who gets leads: what the portal tells of people, what they say themselves, what happens when nobody can tell, and
+//! whose leads are left alone.
 
 use std::collections::BTreeMap;
 
@@ -218,4 +219,25 @@ async fn people_pause_themselves_and_note_absences() {
     }
     let (code, text) = rota(&["cancel", "p14"]);
     assert!(code == 0 && text.starts_with("1 of p14's absences"), "{text}");
+}
+
+#[tokio::test]
+async fn a_lead_that_a_person_gave_to_somebody_is_left_alone() {
+    let mut plan = office("");
+    // The webhook's owner, who gets all leads at first.
+    plan.routing.push_str("only_if_owner_in: [1]\n");
+    let pipeline = start(&plan).await;
+    let leads = json!({ "leads": [{ "ASSIGNED_BY_ID": "20" }, {}] });
+    let ids = pipeline.portal.add_leads(&leads).await.unwrap();
+    wait_for_notices(&pipeline, 1).await;
+    let skipped = ["outcome=\"skip\""];
+    pipeline
+        .wait_for("a lead is skipped", SOON, async || {
+            Ok(pipeline.metric("router", "rota_decisions_total", &skipped).await? >= 1.0)
+        })
+        .await
+        .unwrap();
+    assert_eq!(explanation(&pipeline, ids[0]).await["outcome"], json!({ "kind": "skip", "reason": "taken" }));
+    assert_eq!(pipeline.portal.leads().await.unwrap()[0].text("ASSIGNED_BY_ID"), "20");
+    assert_eq!(owners(&pipeline).await.len(), 1);
 }
