@@ -118,8 +118,10 @@ impl RouterMetrics {
     }
 
     pub(crate) fn roster_asked(&self, portal: &PortalName, source: RosterSource, answered: bool) {
-        let outcome = if answered { "answered" } else { "refused" };
-        self.roster.with_label_values(&[portal.as_str(), source.as_str(), outcome]).inc();
+        for (outcome, is_it) in [("answered", answered), ("refused", !answered)] {
+            // Both are there from the first question on.
+            self.roster.with_label_values(&[portal.as_str(), source.as_str(), outcome]).inc_by(is_it.into());
+        }
     }
 
     /// This routing decides from now on.
