@@ -224,17 +224,30 @@ impl Portal {
         permit: Permit,
         commands: &[Command],
     ) -> Result<BatchOutcomes, PortalError> {
+        let counted = self.batch_of_allowed(permit, commands).await?;
+        Ok(counted.into_iter().map(|counted| counted.outcome).collect())
+    }
+
+    async fn batch_of_allowed(
+        &self,
+        permit: Permit,
+        commands: &[Command],
+    ) -> Result<Vec<Counted>, PortalError> {
         let paces: Vec<_> = commands.iter().map(|command| self.pace(&[command.method()])).collect();
         let sent = commands.iter().zip(&paces).filter(|(_, pace)| pace.is_ok());
         let sent: Vec<&Command> = sent.map(|(command, _)| command).collect();
         check_size(commands)?;
-        let mut outcomes =
-            if sent.is_empty() { Vec::new() } else { self.batch_of(permit, &sent, false).await?.0 }
-                .into_iter();
-        let outcome = |pace: Result<Pace, PortalError>| {
-            pace.and_then(|_| outcomes.next().unwrap_or(Err(PortalError::Interrupted)))
+        let (outcomes, totals) =
+            if sent.is_empty() { Default::default() } else { self.batch_of(permit, &sent, false).await? };
+        let mut outcomes = outcomes.into_iter().zip(totals);
+        let counted = |pace: Result<Pace, PortalError>| {
+            let (outcome, total) = match pace {
+                Ok(_) => outcomes.next().unwrap_or((Err(PortalError::Interrupted), None)),
+                Err(blocked) => (Err(blocked), None),
+            };
+            Counted { outcome, total }
         };
-        Ok(paces.into_iter().map(outcome).collect())
+        Ok(paces.into_iter().map(counted).collect())
     }
 
     /// As [`Portal::batch`], with the number of rows of each list besides.
@@ -243,12 +256,7 @@ impl Portal {
     /// As [`Portal::batch_with`].
     pub(crate) async fn batch_counted(&self, commands: &[Command]) -> Result<Vec<Counted>, PortalError> {
         check_size(commands)?;
-        let methods: Vec<&str> = commands.iter().map(Command::method).collect();
-        self.pace(&methods)?;
-        let all: Vec<&Command> = commands.iter().collect();
-        let permit = self.permit(&methods).await?;
-        let (outcomes, totals) = self.batch_of(permit, &all, false).await?;
-        Ok(outcomes.into_iter().zip(totals).map(|(outcome, total)| Counted { outcome, total }).collect())
+        self.batch_of_allowed(self.permit(&[]).await?, commands).await
     }
 
     /// As [`Portal::batch_with`], but the first command that fails is the last one that runs: those behind

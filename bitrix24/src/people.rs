@@ -26,6 +26,9 @@ const USERS_A_LIST: usize = 50;
 /// People whose absences are asked for in one command: their answer is long.
 const USERS_A_CALENDAR: usize = 50;
 
+/// Longer than a weekend with a holiday nobody is without a working day who keeps them and is at work.
+const DAYS_OFF: SignedDuration = SignedDuration::from_hours(4 * 24);
+
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What is to be asked.
@@ -88,7 +91,6 @@ pub type Away = (Timestamp, Timestamp);
 enum Asks<'a> {
     Active(&'a [UserId]),
     Day(UserId),
-    Keeps(UserId),
     Open(UserId),
     Calendar,
     Messenger,
@@ -122,8 +124,7 @@ impl Portal {
         for user in users {
             let of_user = json!({ "USER_ID": user.get() });
             if question.working_days {
-                asked.push((Asks::Day(*user), command("timeman.status", of_user.clone())));
-                asked.push((Asks::Keeps(*user), command("timeman.settings", of_user)));
+                asked.push((Asks::Day(*user), command("timeman.status", of_user)));
             }
             if question.open_leads {
                 let filter = json!({ "ASSIGNED_BY_ID": user.get(), "STATUS_SEMANTIC_ID": "P" });
@@ -138,9 +139,8 @@ impl Portal {
             let params = json!({ "ID": numbers(list), "RESULT_TYPE": "array" });
             asked.push((Asks::Messenger, command("im.user.list.get", params)));
         }
-        let (mut active, mut days, mut keeps) = (Source::default(), Source::default(), Source::default());
-        let (mut open, mut calendar) = (Source::default(), Source::default());
-        let mut messenger = Source::default();
+        let (mut active, mut days, mut open) = (Source::default(), Source::default(), Source::default());
+        let (mut calendar, mut messenger) = (Source::default(), Source::default());
         for part in asked.chunks(MAX_COMMANDS) {
             let commands: Vec<Command> = part.iter().map(|(_, command)| command.clone()).collect();
             for ((asks, _), Counted { outcome, total }) in
@@ -149,10 +149,6 @@ impl Portal {
                 match asks {
                     Asks::Active(list) => active.take(outcome.map(|rows| are_active(list, &rows))),
                     Asks::Day(user) => days.take(outcome.map(|day| of_one(*user, working_day(&day)))),
-                    Asks::Keeps(user) => {
-                        let kept = |settings: Value| settings.get("UF_TIMEMAN").and_then(Value::as_bool);
-                        keeps.take(outcome.map(|settings| of_one(*user, kept(settings))));
-                    }
                     Asks::Open(user) => {
                         let count = total.map(|total| u32::try_from(total).unwrap_or(u32::MAX));
                         open.take(outcome.map(|_| of_one(*user, count)));
@@ -162,14 +158,10 @@ impl Portal {
                 }
             }
         }
-        let keeps = keeps.done().unwrap_or_default();
-        let days = days.done().map(|days| {
-            let kept = |(user, day): (UserId, WorkingDay)| match keeps.get(&user) {
-                Some(false) => (user, WorkingDay { status: DayStatus::NotKept, ..day }),
-                Some(true) | None => (user, day),
-            };
-            days.into_iter().map(kept).collect()
-        });
+        let mut days = days.done();
+        if let Ok(days) = &mut days {
+            self.leave_out_who_keeps_none(days, now).await?;
+        }
         Ok(People {
             active: active.done(),
             working_days: question.working_days.then_some(days),
@@ -177,6 +169,32 @@ impl Portal {
             calendar: question.absences.map(|_| calendar.done()),
             messenger: question.absences.map(|_| messenger.done()),
         })
+    }
+
+    /// Who keeps no working days has none that is open. Only who has had none for long can be meant, so only of them is
+    /// asked.
+    async fn leave_out_who_keeps_none(
+        &self,
+        days: &mut BTreeMap<UserId, WorkingDay>,
+        now: Timestamp,
+    ) -> Result<(), PortalError> {
+        let long_ago = |began: Timestamp| now.duration_since(began) > DAYS_OFF;
+        let meant =
+            days.iter().filter(|(_, day)| day.status == DayStatus::Closed && day.began.is_none_or(long_ago));
+        let users: Vec<UserId> = meant.map(|(user, _)| *user).collect();
+        for part in users.chunks(MAX_COMMANDS) {
+            let of_user = |user: &UserId| command("timeman.settings", json!({ "USER_ID": user.get() }));
+            let commands: Vec<Command> = part.iter().map(of_user).collect();
+            for (user, Counted { outcome, .. }) in part.iter().zip(self.batch_counted(&commands).await?) {
+                // Whose settings are refused counts as one who keeps them.
+                let kept =
+                    outcome.ok().and_then(|settings| settings.get("UF_TIMEMAN").and_then(Value::as_bool));
+                if let Some(day) = days.get_mut(user).filter(|_| kept == Some(false)) {
+                    day.status = DayStatus::NotKept;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
