@@ -25,6 +25,7 @@ mod operating;
 pub mod pack;
 pub mod people;
 pub mod scan;
+pub mod timeline;
 pub mod transport;
 
 pub use client::{Permit, Portal};

@@ -46,6 +46,17 @@ pub struct Notification {
     pub tag: Option<String>,
 }
 
+/// An entry in a lead's timeline.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TimelineEntry {
+    /// Which lead.
+    pub lead: u64,
+    /// Its heading.
+    pub title: String,
+    /// What it says.
+    pub text: String,
+}
+
 /// What the portal has seen.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Stats {
@@ -190,6 +201,14 @@ impl PortalControl {
     /// When the portal does not answer.
     pub async fn deals(&self) -> anyhow::Result<Vec<Value>> {
         self.get("deals").await
+    }
+
+    /// All entries of leads' timelines.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn timeline(&self) -> anyhow::Result<Vec<TimelineEntry>> {
+        self.get("timeline").await
     }
 
     /// All notices.

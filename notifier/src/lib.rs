@@ -2,7 +2,7 @@
 //!
 //! For each command ([`handler`]): look at the lead again and compare it with what the decision saw
 //! ([`compare`]), write owner and notice in a pack with others ([`packing`], [`plan`], [`pace`], [`writer`]),
-//! word the notice ([`wording`]). What a pack was about to do is written down before it is sent, so that an end
+//! word the notice ([`wording`]). Beside that the lead's timeline is told why ([`timeline`]). What a pack was about to do is written down before it is sent, so that an end
 //! that nobody saw can be cleared up from the portal's own state ([`recovery`]) instead of being repeated.
 
 mod compare;
@@ -12,6 +12,7 @@ mod pace;
 mod packing;
 mod plan;
 mod recovery;
+mod timeline;
 mod wording;
 mod writer;
 
@@ -22,6 +23,8 @@ use anyhow::Context as _;
 use bitrix24::connect::connect;
 use bitrix24::{LeadReader, PortalMetrics};
 use common::broker::worker::Worker;
+use common::budget::Purpose;
+use common::config::TimelineEntries;
 use common::failure::chain;
 use common::lifecycle::{Health, Stop};
 use common::process::{Context, WrongSetup};
@@ -31,6 +34,7 @@ use store::postgres::Postgres;
 use crate::handler::Assign;
 use crate::metrics::NotifierMetrics;
 use crate::packing::Packs;
+use crate::timeline::Timeline;
 use crate::wording::Wording;
 use crate::writer::Writer;
 
@@ -57,6 +61,15 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         let metrics_of_portal = Arc::clone(&portal_metrics);
         let client = connect(portal, &config.portal_requests, account, Arc::clone(&clock), metrics_of_portal)
             .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
+        if portal.timeline != TimelineEntries::None {
+            let timeline = Timeline {
+                portal: client.for_purpose(Purpose::Background),
+                store: Arc::clone(&store),
+                clock: Arc::clone(&clock),
+                entries: portal.timeline,
+            };
+            context.lifecycle.spawn("timeline", timeline.run(stop.clone()));
+        }
         let (store, wording) = (Arc::clone(&store), Wording::new(portal));
         let writer = Writer::new(client.clone(), Arc::clone(&store), Arc::clone(&clock), wording);
         let handler = Assign {

@@ -8,12 +8,15 @@ use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
 use common::broker::{Broker, Message};
 use common::clock::Clock;
+use common::config::TimelineEntries;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
 use common::messages::{
     AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders,
 };
-use distribution::{Credit, Decision, EntryKind, Lead, LeadError, Ledger, LedgerEntry, Routing, decide};
+use distribution::{
+    Credit, Decision, EntryKind, Language, Lead, LeadError, Ledger, LedgerEntry, Routing, decide,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
@@ -37,6 +40,8 @@ pub(crate) struct Decide {
     pub(crate) routing: watch::Receiver<Arc<Routing>>,
     pub(crate) people: watch::Receiver<Arc<KnownPeople>>,
     pub(crate) intervals: Intervals,
+    /// What leads' timelines tell.
+    pub(crate) timeline: TimelineEntries,
     pub(crate) reader: LeadReader,
     /// For held leads, which give way to fresh ones.
     pub(crate) held: LeadReader,
@@ -163,6 +168,7 @@ impl Decide {
             routing_version: routing.version(),
             orders: Orders::default(),
             title: None,
+            timeline: self.language().map(|language| explanation.text(language)),
             entries: Vec::new(),
             first_seen,
             decided_at: now,
@@ -185,6 +191,14 @@ impl Decide {
             Decision::Skip(_) => {}
         }
         new
+    }
+
+    fn language(&self) -> Option<Language> {
+        match self.timeline {
+            TimelineEntries::None => None,
+            TimelineEntries::En => Some(Language::English),
+            TimelineEntries::Ru => Some(Language::Russian),
+        }
     }
 
     /// A repeated event. Its command is published again unless it is known to be with the broker: we
@@ -256,6 +270,7 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
         routing_version,
         orders: Orders::default(),
         title: None,
+        timeline: None,
         entries: Vec::new(),
         first_seen,
         decided_at: now,

@@ -106,6 +106,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             routing,
             people: known.clone(),
             intervals,
+            timeline: portal.timeline,
             held: LeadReader::new(client.for_purpose(Purpose::Held)),
             reader: LeadReader::new(client),
             store: Arc::clone(&store),

@@ -8,6 +8,7 @@
 //! | `DELETE /leads/{id}` | | a person deletes it |
 //! | `POST /events` | `{"leads":[1,2],"times":2,"shuffle":true}` | posts events again |
 //! | `GET /deals` | | all deals with their fields |
+//! | `GET /timeline` | | all entries of leads' timelines |
 //! | `GET /notifications` | | all notices |
 //! | `GET /stats` | | what was seen |
 //! | `POST /faults`, `DELETE /faults` | a fault | adds one, clears all |
@@ -32,6 +33,7 @@ use crate::faults::Fault;
 use crate::php::Php;
 use crate::portal::{Lead, Notification, Portal, Settings, Stats, user};
 use crate::presence::Absence;
+use crate::timeline::Entry;
 use crate::{events, leads};
 
 /// The control side.
@@ -41,6 +43,7 @@ pub fn router(portal: Arc<Portal>) -> Router {
         .route("/leads/{id}", patch(change_lead).delete(delete_lead))
         .route("/events", post(post_events))
         .route("/deals", get(all_deals))
+        .route("/timeline", get(timeline))
         .route("/notifications", get(notifications))
         .route("/stats", get(stats))
         .route("/faults", post(add_fault).delete(clear_faults))
@@ -155,6 +158,10 @@ async fn post_events(Extract(portal): Extract<Arc<Portal>>, Json(repeat): Json<R
         tokio::spawn(events::deliver(Arc::clone(&portal), "ONCRMLEADADD", lead));
     }
     StatusCode::ACCEPTED
+}
+
+async fn timeline(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<Entry>> {
+    Json(portal.state().timeline.clone())
 }
 
 async fn notifications(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<Notification>> {

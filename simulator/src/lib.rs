@@ -18,6 +18,7 @@ mod php;
 mod portal;
 mod presence;
 mod rest;
+mod timeline;
 
 use std::future::Future;
 use std::sync::Arc;

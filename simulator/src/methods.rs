@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::limits::Hit;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
-use crate::{deals, leads, presence};
+use crate::{deals, leads, presence, timeline};
 
 /// A method's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +64,7 @@ impl ApiError {
 pub type Answer = Result<Reply, ApiError>;
 
 /// Every method there is, in lower case; the portal looks names up in that case.
-const METHODS: [&str; 19] = [
+const METHODS: [&str; 20] = [
     "batch",
     "calendar.accessibility.get",
     "crm.item.add",
@@ -74,6 +74,7 @@ const METHODS: [&str; 19] = [
     "crm.lead.get",
     "crm.lead.list",
     "crm.lead.update",
+    "crm.timeline.logmessage.add",
     "im.notify.personal.add",
     "im.notify.system.add",
     "im.user.list.get",
@@ -129,6 +130,7 @@ pub fn run(
         "crm.lead.update" => leads::update(state, params, now),
         "crm.lead.add" => Ok(leads::add_by_rest(state, params, now)),
         "crm.lead.delete" => leads::delete(state, params),
+        "crm.timeline.logmessage.add" => timeline::add(state, params, now),
         "im.notify.personal.add" => notify(state, params, true, now),
         "im.notify.system.add" => notify(state, params, false, now),
         "user.get" => Ok(users(state, params)),

@@ -13,6 +13,7 @@ use crate::events::Outgoing;
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
 use crate::presence::Absence;
+use crate::timeline::Entry;
 
 /// How the portal behaves. All of it can be changed while it runs (`POST /settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -237,6 +238,8 @@ pub struct State {
     pub working_days: BTreeMap<u64, Map<String, Value>>,
     /// When employees are away.
     pub absences: Vec<Absence>,
+    /// Entries of timelines.
+    pub timeline: Vec<Entry>,
     /// Notices.
     pub notifications: Vec<Notification>,
     /// The counter of requests.
@@ -264,6 +267,8 @@ pub struct Memory {
     working_days: BTreeMap<u64, Map<String, Value>>,
     #[serde(default)]
     absences: Vec<Absence>,
+    #[serde(default)]
+    timeline: Vec<Entry>,
     notifications: Vec<Notification>,
 }
 
@@ -292,6 +297,7 @@ impl Portal {
             users: users.collect(),
             working_days: BTreeMap::new(),
             absences: Vec::new(),
+            timeline: Vec::new(),
             notifications: Vec::new(),
             operating: Operating::default(),
             faults: Vec::new(),
@@ -316,6 +322,7 @@ impl Portal {
             users: state.users.clone(),
             working_days: state.working_days.clone(),
             absences: state.absences.clone(),
+            timeline: state.timeline.clone(),
             notifications: state.notifications.clone(),
         }
     }
@@ -330,6 +337,7 @@ impl Portal {
         state.users = memory.users;
         state.working_days = memory.working_days;
         state.absences = memory.absences;
+        state.timeline = memory.timeline;
         state.notifications = memory.notifications;
     }
 

@@ -51,6 +51,8 @@ pub struct NewDecision {
     pub orders: Orders,
     /// The lead's title, for the notice; forgotten when the person was told.
     pub title: Option<String>,
+    /// What the lead's timeline is to say of it, if anything.
+    pub timeline: Option<String>,
     /// The changes of credits; their sum in each ledger is zero.
     pub entries: Vec<LedgerEntry>,
     /// When the lead was first heard of.

@@ -12,6 +12,7 @@ mod ledgers;
 pub mod postgres;
 mod rosters;
 mod sweeps;
+mod timeline;
 mod versions;
 mod waiting;
 
@@ -31,13 +32,23 @@ pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
+pub use timeline::{Timeline, TimelineEntry};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::Waiting;
 
 /// Everything that is stored; what a stage needs is one or two of these.
 #[async_trait]
 pub trait Store:
-    Decisions + Ledgers + Versions + Assignments + Waiting + Rosters + DeadLetters + Sweeps + RequestBudget
+    Decisions
+    + Ledgers
+    + Versions
+    + Assignments
+    + Waiting
+    + Rosters
+    + Timeline
+    + DeadLetters
+    + Sweeps
+    + RequestBudget
 {
     /// Whether the store answers.
     ///

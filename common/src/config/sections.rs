@@ -209,6 +209,8 @@ pub struct Portal {
     pub limits: Limits,
     #[serde(default)]
     pub notify: Notify,
+    #[serde(default)]
+    pub timeline: TimelineEntries,
 }
 
 /// See `portals[].limits` in `config/default.yaml`.
@@ -224,6 +226,19 @@ pub struct Limits {
     pub share: u32,
     #[serde(deserialize_with = "number")]
     pub method_seconds: u32,
+}
+
+/// Whether leads' timelines tell why they were given to whom, and in which language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimelineEntries {
+    /// They do not.
+    #[default]
+    None,
+    /// In English.
+    En,
+    /// In Russian.
+    Ru,
 }
 
 /// How a person is told.

@@ -13,5 +13,6 @@ mod pipeline;
 mod presence;
 mod services;
 mod spool;
+mod timeline;
 mod versions;
 mod webhook;

@@ -10,7 +10,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, bigint, ledgers, user, waiting};
+use super::{Postgres, bigint, ledgers, timeline, user, waiting};
 use crate::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, StoreError, Verdict,
 };
@@ -216,16 +216,22 @@ impl Decisions for Postgres {
         let failed = StoreError::during("saving a decision");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         ledgers::lock(&mut transaction, &key.portal).await.map_err(&failed)?;
-        if let Some(before) = find(&mut transaction, key).await.map_err(&failed)?
-            && !matches!(before.verdict, Verdict::Hold { .. })
+        let before = find(&mut transaction, key).await.map_err(&failed)?;
+        if let Some(before) = before.as_ref().filter(|before| !matches!(before.verdict, Verdict::Hold { .. }))
         {
-            return Ok(Decided::Before(before));
+            return Ok(Decided::Before(before.clone()));
         }
         let balances = ledgers::balances(&mut transaction, &key.portal).await.map_err(&failed)?;
         let given = given(&mut transaction, &key.portal, counting).await.map_err(&failed)?;
-        let new = decide(&Standing { balances, given });
+        let mut new = decide(&Standing { balances, given });
+        // A lead that still waits has said so before.
+        let still_waits = before.is_some() && matches!(new.verdict, Verdict::Hold { .. });
+        let entry = new.timeline.take().filter(|_| !still_waits);
         let saved = save(&mut transaction, key, new).await.map_err(&failed)?;
         waiting::decided(&mut transaction, &saved).await.map_err(&failed)?;
+        if let Some(text) = entry {
+            timeline::decided(&mut transaction, &saved, &text).await.map_err(&failed)?;
+        }
         transaction.commit().await.map_err(&failed)?;
         Ok(Decided::Now(saved))
     }

@@ -8,6 +8,7 @@ mod decisions;
 mod ledgers;
 mod rosters;
 mod sweeps;
+mod timeline;
 mod versions;
 mod waiting;
 

@@ -32,6 +32,7 @@ pub fn decision(verdict: Verdict) -> NewDecision {
         explanation: json!({ "format": 1, "candidates": ["ivanov", "petrov"] }),
         routing_version: 3,
         title: Some("Flat \0".to_owned()),
+        timeline: None,
         orders: Orders::default(),
         entries: Vec::new(),
         first_seen: at(0),

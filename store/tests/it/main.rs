@@ -8,6 +8,7 @@ mod decisions;
 mod others;
 mod rosters;
 mod schema;
+mod timeline;
 mod versions;
 
 use common::ids::{LeadId, PortalName, UserId};
