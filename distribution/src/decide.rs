@@ -3,6 +3,8 @@
 //! Pure and total. The same input gives the same output, and no input makes it fail: a wrong routing is refused when it
 //! is loaded, and "nobody may take it" is a [`Hold`].
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::calendar::Calendar;
@@ -14,6 +16,7 @@ use crate::explanation::{
     SkipReason,
 };
 use crate::facts::Facts;
+use crate::giving::{Cause, Destination, Giving};
 use crate::ids::UserId;
 use crate::lead::{FieldValue, Lead};
 use crate::ledger::{Ledger, LedgerEntry};
@@ -32,21 +35,63 @@ use crate::strategy::{self, Asked, Choice};
 /// 4. When nobody may take it, it is held.
 #[must_use]
 pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, now: Timestamp) -> Decision {
-    let mut reasoning = Reasoning::new(routing, now);
-    if let Some(reason) = already_final(lead).or_else(|| already_taken(lead, routing)) {
+    decide_giving(lead, &Giving::default(), roster, routing, ledger, now)
+}
+
+/// Decides one giving of a lead, which may be another than the first.
+///
+/// As [`decide`], but
+/// - a robot may take a lead from anybody, and a lead that was not answered is taken only from who did not answer it;
+/// - where [`Giving::to`] names a queue or a person of the routing, no rule is looked at; a name that is not there is
+///   told in the explanation, and the rules decide;
+/// - nobody who had the lead before in this round gets it;
+/// - a lead that was not answered, and that nobody else may take, stays where it is; what its rule does besides was done
+///   when it was given for the first time.
+#[must_use]
+pub fn decide_giving(
+    lead: &Lead,
+    giving: &Giving,
+    roster: &Roster,
+    routing: &Routing,
+    ledger: &Ledger,
+    now: Timestamp,
+) -> Decision {
+    let mut reasoning = Reasoning::new(routing, giving, now);
+    if let Some(reason) = already_final(lead).or_else(|| already_taken(lead, giving, routing)) {
         return reasoning.skip(reason);
     }
-    let handover = reasoning.first_matching(routing, lead, now).unwrap_or(&routing.default);
+    let wanted = giving.to.as_ref().and_then(|to| named(to, routing));
+    let handover = match &wanted {
+        Some(handover) => handover,
+        None => reasoning.first_matching(routing, lead, now).unwrap_or(&routing.default),
+    };
     reasoning.explanation.not_known = roster.not_known().collect();
     let calendar = Calendar::at(routing, now);
-    let asked = Asked { routing, roster, ledger, calendar: &calendar, skills: &handover.skills };
+    let (skills, had) = (handover.skills.as_slice(), &giving.had);
+    let asked = Asked { routing, roster, ledger, calendar: &calendar, skills, had };
+    let unanswered = giving.cause == Cause::Unanswered;
     match reasoning.hand_to(&handover.target, asked) {
         Some(taken) => {
-            let orders = handover.orders.as_deref().cloned().unwrap_or_default();
+            let orders = handover.orders.as_deref().filter(|_| !unanswered).cloned().unwrap_or_default();
             reasoning.assign(taken, orders)
         }
+        None if unanswered => reasoning.skip(SkipReason::NobodyElse),
         None => reasoning.hold(),
     }
+}
+
+/// What the destination is in the routing.
+fn named(destination: &Destination, routing: &Routing) -> Option<Handover> {
+    let target = match destination {
+        Destination::Queue(name) => {
+            Target::Queue(routing.queues.iter().position(|queue| queue.name == *name)?)
+        }
+        Destination::Person(name) => {
+            let person = routing.people.iter().find(|person| person.name == *name)?;
+            Target::Person { person: Arc::clone(person), if_nobody: Some(vec![Fallback::Hold]) }
+        }
+    };
+    Some(Handover { target, skills: Vec::new(), orders: None })
 }
 
 /// The portal's own verdict on the lead, whatever its stages are called.
@@ -62,9 +107,13 @@ fn already_final(lead: &Lead) -> Option<SkipReason> {
 }
 
 /// A person has chosen somebody already.
-fn already_taken(lead: &Lead, routing: &Routing) -> Option<SkipReason> {
-    let (owner, only_from) = (lead.owner?, routing.only_from.as_ref()?);
-    (!only_from.contains(&owner)).then_some(SkipReason::Taken)
+fn already_taken(lead: &Lead, giving: &Giving, routing: &Routing) -> Option<SkipReason> {
+    let taken = match giving.cause {
+        Cause::New => !routing.only_from.as_ref()?.contains(&lead.owner?),
+        Cause::Robot => false,
+        Cause::Unanswered => lead.owner != giving.from,
+    };
+    taken.then_some(SkipReason::Taken)
 }
 
 /// Somebody who takes the lead, and what that does to the ledgers.
@@ -85,12 +134,14 @@ struct Reasoning {
 }
 
 impl Reasoning {
-    fn new(routing: &Routing, now: Timestamp) -> Self {
+    fn new(routing: &Routing, giving: &Giving, now: Timestamp) -> Self {
         let explanation = Explanation {
             format: FORMAT,
             decided_at: now,
             routing_version: routing.version,
             outcome: Outcome::Hold { reason: HoldReason::NobodyEligible, until: None },
+            cause: giving.cause,
+            to: giving.to.clone(),
             rule: None,
             cases: Vec::new(),
             not_matched: Vec::new(),
@@ -142,7 +193,7 @@ impl Reasoning {
             Target::Queue(queue) => return self.ask(*queue, asked),
             Target::Person { person, if_nobody } => (person, if_nobody),
         };
-        let demands = Demands::of_rule(asked.skills);
+        let demands = Demands::of_rule(asked.skills, asked.had);
         let presence = asked.roster.get(person.user);
         let Some(refusal) = demands.refusal(person, presence, asked.calendar) else {
             self.explanation.candidates.push(Candidate::new(person, Role::Named, None, Reason::Named));

@@ -1,10 +1,13 @@
 //! Whether a person may take a lead at this moment: the one definition, for members of queues, for people on duty and
 //! for those whom a rule names.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::calendar::Calendar;
 use crate::explanation::{Limit, Reason};
+use crate::ids::UserId;
 use crate::name::Name;
 use crate::roster::Presence;
 use crate::routing::{Limits, Person, Queue};
@@ -16,26 +19,32 @@ pub(crate) struct Demands<'r> {
     working_day: bool,
     absences: bool,
     limits: Limits,
+    /// Who had the lead before.
+    had: &'r BTreeSet<UserId>,
 }
+
+/// Nobody had it.
+static NOBODY: BTreeSet<UserId> = BTreeSet::new();
 
 impl<'r> Demands<'r> {
     /// Of who is named by a rule.
-    pub(crate) fn of_rule(skills: &'r [Name]) -> Self {
-        Self { skills, working_day: false, absences: true, limits: Limits::default() }
+    pub(crate) fn of_rule(skills: &'r [Name], had: &'r BTreeSet<UserId>) -> Self {
+        Self { skills, working_day: false, absences: true, limits: Limits::default(), had }
     }
 
     /// Of who is looked at apart from any lead.
     pub(crate) fn of_person(working_day: bool) -> Self {
-        Self { working_day, ..Self::of_rule(&[]) }
+        Self { working_day, ..Self::of_rule(&[], &NOBODY) }
     }
 
     /// Of who is asked for a queue.
-    pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name]) -> Self {
+    pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name], had: &'r BTreeSet<UserId>) -> Self {
         Self {
             skills,
             working_day: queue.working_day_required,
             absences: queue.absences_respected,
             limits: queue.limits,
+            had,
         }
     }
 
@@ -49,6 +58,9 @@ impl<'r> Demands<'r> {
         let now = calendar.moment();
         if !presence.active {
             return Some(Reason::Inactive);
+        }
+        if self.had.contains(&person.user) {
+            return Some(Reason::HadBefore);
         }
         if let Some(skill) = self.skills.iter().find(|skill| !person.skills.contains(*skill)) {
             return Some(Reason::LacksSkill { skill: skill.clone() });
@@ -84,6 +96,7 @@ impl<'r> Demands<'r> {
             | Reason::OffSchedule { until: Some(until) } => *until,
             Reason::AtLimit { limit: Limit::PerDay, .. } => person.next_day(calendar.moment())?,
             Reason::Inactive
+            | Reason::HadBefore
             | Reason::LacksSkill { .. }
             | Reason::OffSchedule { until: None }
             | Reason::WorkingDay { .. }

@@ -13,6 +13,7 @@ pub use text::{Language, UnknownLanguage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::giving::{Cause, Destination};
 use crate::ids::UserId;
 use crate::ledger::Credit;
 use crate::name::Name;
@@ -46,6 +47,12 @@ pub struct Explanation {
     pub routing_version: u64,
     /// What was decided.
     pub outcome: Outcome,
+    /// Why the lead is given; not there for a new one.
+    #[serde(default, skip_serializing_if = "Cause::is_new")]
+    pub cause: Cause,
+    /// Where it was to go in place of what the rules say; mostly not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Destination>,
     /// The rule that matched; `None` when the default decided.
     pub rule: Option<Name>,
     /// The cases of its tree that led on, outermost first: `region: Moscow`. Not there in the oldest records.
@@ -164,6 +171,8 @@ pub enum Reason {
     ReservedForDuty,
     /// Left out: he is not active in the portal.
     Inactive,
+    /// Left out: he had the lead before.
+    HadBefore,
     /// Left out: he lacks what the rule asks for.
     LacksSkill {
         /// The first skill that he lacks.
@@ -256,8 +265,11 @@ pub enum SkipReason {
     Converted,
     /// It was closed as junk: `STATUS_SEMANTIC_ID` is `F`.
     Junk,
-    /// Its owner is none of those from whom leads may be taken: `only_if_owner_in` of the routing file.
+    /// A person chose its owner: who has it is none of those from whom leads may be taken (`only_if_owner_in` of the
+    /// routing file), or not the one who did not answer it.
     Taken,
+    /// Nobody answered it, and nobody else may take it: it stays with who has it.
+    NobodyElse,
 }
 
 impl Explanation {
@@ -277,6 +289,11 @@ impl Explanation {
     #[must_use]
     pub fn reason(&self, candidate: &Candidate, language: Language) -> String {
         text::Writer::new(self, language).reason(&candidate.reason)
+    }
+
+    /// Whether it went where it was asked for, and no rule was looked at.
+    pub(crate) fn goes_as_asked(&self) -> bool {
+        self.to.is_some() && self.rule.is_none() && !self.by_default
     }
 
     /// The candidate who was taken.
@@ -321,6 +338,7 @@ impl Reason {
     pub const fn is_left_out(&self) -> bool {
         match self {
             Self::Inactive
+            | Self::HadBefore
             | Self::LacksSkill { .. }
             | Self::Paused { .. }
             | Self::Absent { .. }

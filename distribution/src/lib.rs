@@ -23,6 +23,7 @@ mod calendar;
 mod roster;
 
 mod eligibility;
+mod giving;
 mod ledger;
 mod strategy;
 
@@ -37,12 +38,13 @@ mod routing_file;
 mod whereabouts;
 
 pub use correction::CorrectionError;
-pub use decide::decide;
+pub use decide::{decide, decide_giving};
 pub use decision::{Assignment, DealOrder, Decision, Hold, Orders, Skip};
 pub use explanation::{
     Candidate, CreditChange, Explanation, FORMAT, HoldReason, Language, Limit, Load, NOT_MATCHED_LISTED_MAX,
     NotMatched, Outcome, Reason, Role, SkipReason, UnknownLanguage,
 };
+pub use giving::{Cause, Destination, Giving};
 pub use ids::{InvalidId, LeadId, UserId};
 pub use lead::{FieldValue, Lead, LeadError};
 pub use ledger::{Credit, EntryKind, Ledger, LedgerEntry};

@@ -55,6 +55,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) calendar: &'a Calendar<'a>,
     /// What the lead's rule asks for.
     pub(crate) skills: &'a [Name],
+    /// Who had it before.
+    pub(crate) had: &'a BTreeSet<UserId>,
 }
 
 /// What came of asking some people of a queue.
@@ -173,7 +175,7 @@ fn standings<'q>(
     book: &Book<'_>,
     asked: Asked<'_>,
 ) -> Vec<Standing<'q>> {
-    let demands = Demands::of_queue(queue, asked.skills);
+    let demands = Demands::of_queue(queue, asked.skills, asked.had);
     let standing = |member: &'q Member| {
         let presence = asked.roster.get(member.person.user);
         Standing {
@@ -191,7 +193,7 @@ fn available(queue: &Queue, standings: &[Standing<'_>], asked: Asked<'_>) -> Opt
     if standings.iter().any(|standing| standing.refusal.is_none()) {
         return None;
     }
-    let demands = Demands::of_queue(queue, asked.skills);
+    let demands = Demands::of_queue(queue, asked.skills, asked.had);
     let moment = |standing: &Standing<'_>| {
         let person = &standing.member.person;
         let presence = asked.roster.get(person.user);

@@ -1,4 +1,7 @@
-//! What a portal's POST says.
+//! What a portal's POST says: an event, or a robot's call.
+//!
+//! Sources: the documentation's page of events; for robots the activity of the module `bizproc` that the robot
+//! "Outgoing webhook" is.
 
 use common::ids::LeadId;
 
@@ -30,6 +33,10 @@ pub(crate) enum EventError {
     NoId,
     #[error("`data[FIELDS][ID]` is {0:?}, not a whole number from 1")]
     WrongId(String),
+    #[error("`document_id[2]` is missing; is this the robot \"Outgoing webhook\"?")]
+    NoDocument,
+    #[error("`document_id[2]` is {0:?}, not a lead such as LEAD_42; set the robot up on a stage of leads")]
+    NoLead(String),
 }
 
 /// Reads an event whose sender is proved. Its name is compared without case: the portal sends capitals,
@@ -42,8 +49,19 @@ pub(crate) fn read(form: &Form) -> Result<PortalEvent, EventError> {
     // `FIELDS_AFTER` is what events of tasks have; integrations in front of us send leads so too.
     let id = form.get(&["data", "FIELDS", "ID"]).or_else(|| form.get(&["data", "FIELDS_AFTER", "ID"]));
     let id = id.ok_or(EventError::NoId)?;
-    let lead = id.trim().parse().map_err(|_| EventError::WrongId(id.chars().take(40).collect()))?;
+    let lead = id.trim().parse().map_err(|_| EventError::WrongId(shortened(id)))?;
     Ok(PortalEvent::LeadAdded { lead, ts: form.get(&["ts"]).and_then(|ts| ts.parse().ok()) })
+}
+
+/// Reads the call of a robot whose sender is proved: which lead it is about.
+pub(crate) fn read_robot(form: &Form) -> Result<LeadId, EventError> {
+    let document = form.get(&["document_id", "2"]).ok_or(EventError::NoDocument)?;
+    let id = document.trim().strip_prefix("LEAD_").and_then(|id| id.parse().ok());
+    id.ok_or_else(|| EventError::NoLead(shortened(document)))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 #[cfg(test)]
@@ -75,5 +93,19 @@ mod tests {
             with_time,
             PortalEvent::LeadAdded { lead: LeadId::new(1).unwrap(), ts: Some(1_742_807_175) }
         );
+    }
+
+    #[test]
+    fn a_robot_names_a_lead_or_what_it_names_is_told() {
+        let robot = |document: &str| {
+            let body =
+                format!("document_id[0]=crm&document_id[1]=CCrmDocumentLead&document_id[2]={document}");
+            read_robot(&Form::parse(body.as_bytes()).unwrap())
+        };
+        assert_eq!(robot("LEAD_42"), Ok(LeadId::new(42).unwrap()));
+        for wrong in ["DEAL_42", "LEAD_0", "LEAD_", "42", ""] {
+            assert_eq!(robot(wrong), Err(EventError::NoLead(wrong.to_owned())));
+        }
+        assert_eq!(read_robot(&Form::default()), Err(EventError::NoDocument));
     }
 }

@@ -1,10 +1,10 @@
-//! `POST /bitrix24/{portal}/events`.
+//! `POST /bitrix24/{portal}/events`, the portal's events, and `POST /bitrix24/{portal}/robot`, its robots.
 //!
 //! | answer | when |
 //! |---|---|
 //! | 200 | stored, or an event we do not act upon |
 //! | 400 | not a form (or JSON of the same shape), or no valid lead id |
-//! | 403 | wrong token, wrong member id, wrong key, or unknown portal: one and the same answer |
+//! | 403 | wrong token, wrong member id, wrong key, unknown portal, or one without robots: one and the same answer |
 //! | 408 | the body came too slowly |
 //! | 413 | the body is too large |
 //! | 415 | neither a form nor JSON |
@@ -27,14 +27,12 @@ use common::broker::Message;
 use common::broker::topology::Topology;
 use common::clock::Clock;
 use common::failure::chain;
-use common::ids::{LeadId, PortalName};
+use common::ids::PortalName;
 use common::lifecycle::Stop;
-use common::messages::{Envelope, EventSource, LeadEvent};
-use common::telemetry::new_traceparent;
+use common::messages::{EventSource, LeadEvent};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tower_http::timeout::TimeoutLayer;
-use uuid::Uuid;
 
 use crate::event::{self, PortalEvent};
 use crate::form::Form;
@@ -55,16 +53,23 @@ pub(crate) struct App {
     pub(crate) body_timeout: Duration,
 }
 
+/// What stands in the handler's address.
 #[derive(Deserialize)]
 struct Parameters {
     key: Option<String>,
+    /// Of robots.
+    queue: Option<String>,
 }
+
+/// The longest name of a queue in the address of a robot, in bytes.
+const QUEUE_MAX: usize = 200;
 
 /// Serves until told to stop.
 pub(crate) async fn serve(listener: TcpListener, app: App, stop: Stop) {
     let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, app.body_timeout);
     let router = Router::new()
         .route("/bitrix24/{portal}/events", post(events))
+        .route("/bitrix24/{portal}/robot", post(robot))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(timeout)
         .with_state(Arc::new(app));
@@ -90,37 +95,71 @@ async fn events(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            app.metrics.received(None, Received::Malformed);
-            return rejection.into_response();
-        }
-    };
-    let form = match read(&headers, &body) {
+    let form = match form(&app, &headers, body) {
         Ok(form) => form,
-        Err(refused) => {
-            app.metrics.received(None, Received::Malformed);
-            return refused.into_response();
-        }
+        Err(refusal) => return refusal,
     };
     let Some(portal) = app.doors.verify(&portal, &form, parameters.key.as_deref()) else {
-        app.metrics.received(None, Received::Forbidden);
-        tracing::warn!(event = "event.forbidden");
-        return Refused(StatusCode::FORBIDDEN, "forbidden".to_owned()).into_response();
+        return forbidden(&app);
     };
     match event::read(&form) {
-        Ok(PortalEvent::LeadAdded { lead, ts }) => accept(&app, portal, lead, ts).await,
+        Ok(PortalEvent::LeadAdded { lead, ts }) => {
+            accept(&app, portal, LeadEvent { ts, ..LeadEvent::of(lead, EventSource::Webhook) }).await
+        }
         Ok(PortalEvent::Other) => {
             app.metrics.received(Some(portal), Received::Ignored);
             (StatusCode::OK, "ignored\n").into_response()
         }
-        Err(error) => {
-            app.metrics.received(Some(portal), Received::Malformed);
-            tracing::warn!(event = "event.malformed", portal = %portal, error = %error);
-            Refused(StatusCode::BAD_REQUEST, error.to_string()).into_response()
-        }
+        Err(error) => malformed(&app, portal, &error.to_string()),
     }
+}
+
+async fn robot(
+    State(app): State<Arc<App>>,
+    Path(portal): Path<String>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let form = match form(&app, &headers, body) {
+        Ok(form) => form,
+        Err(refusal) => return refusal,
+    };
+    let Some(portal) = app.doors.verify_robot(&portal, &form, parameters.key.as_deref()) else {
+        return forbidden(&app);
+    };
+    let queue = parameters.queue.map(|queue| queue.trim().to_owned()).filter(|queue| !queue.is_empty());
+    if queue.as_ref().is_some_and(|queue| queue.len() > QUEUE_MAX) {
+        return malformed(&app, portal, &format!("`queue` is longer than {QUEUE_MAX} bytes"));
+    }
+    match event::read_robot(&form) {
+        Ok(lead) => {
+            accept(&app, portal, LeadEvent { queue, ..LeadEvent::of(lead, EventSource::Robot) }).await
+        }
+        Err(error) => malformed(&app, portal, &error.to_string()),
+    }
+}
+
+/// The form of a body whose sender is not proved yet.
+#[expect(clippy::result_large_err, reason = "it is an answer, and sent at once")]
+fn form(app: &App, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Form, Response> {
+    let form = match body {
+        Ok(body) => read(headers, &body).map_err(IntoResponse::into_response),
+        Err(rejection) => Err(rejection.into_response()),
+    };
+    form.inspect_err(|_| app.metrics.received(None, Received::Malformed))
+}
+
+fn forbidden(app: &App) -> Response {
+    app.metrics.received(None, Received::Forbidden);
+    tracing::warn!(event = "event.forbidden");
+    Refused(StatusCode::FORBIDDEN, "forbidden".to_owned()).into_response()
+}
+
+fn malformed(app: &App, portal: &PortalName, error: &str) -> Response {
+    app.metrics.received(Some(portal), Received::Malformed);
+    tracing::warn!(event = "event.malformed", portal = %portal, error);
+    Refused(StatusCode::BAD_REQUEST, error.to_owned()).into_response()
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
@@ -140,8 +179,9 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
     }
 }
 
-async fn accept(app: &App, portal: &PortalName, lead: LeadId, ts: Option<i64>) -> Response {
-    let message = lead_event(portal, lead, EventSource::Webhook, ts, &*app.clock);
+async fn accept(app: &App, portal: &PortalName, event: LeadEvent) -> Response {
+    let (lead, source, now) = (event.lead, event.source, app.clock.now());
+    let message = Message::lead_event(portal, event, now, now);
     let (id, traceparent) = (message.id.clone(), message.headers.traceparent.clone());
     let route = app.topology.to_queue(app.topology.lead_events(portal));
     match app.outbox.put(route, message).await {
@@ -151,7 +191,7 @@ async fn accept(app: &App, portal: &PortalName, lead: LeadId, ts: Option<i64>) -
                 Stored::Spool => Received::Spooled,
             };
             app.metrics.received(Some(portal), received);
-            tracing::info!(event = "event.accepted", portal = %portal, lead.id = lead.get(), id, traceparent, stored = ?stored);
+            tracing::info!(event = "event.accepted", portal = %portal, lead.id = lead.get(), source = source.as_str(), id, traceparent, stored = ?stored);
             (StatusCode::OK, "accepted\n").into_response()
         }
         Err(error) => {
@@ -160,22 +200,4 @@ async fn accept(app: &App, portal: &PortalName, lead: LeadId, ts: Option<i64>) -
             Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()
         }
     }
-}
-
-/// A lead event as it goes to the router; `first_seen` is this moment.
-pub(crate) fn lead_event(
-    portal: &PortalName,
-    lead: LeadId,
-    source: EventSource,
-    ts: Option<i64>,
-    clock: &dyn Clock,
-) -> Message {
-    let now = clock.now();
-    let envelope = Envelope {
-        id: Uuid::now_v7().to_string(),
-        portal: portal.clone(),
-        occurred_at: now,
-        payload: LeadEvent { lead, source, ts },
-    };
-    Message::first(&envelope, now, Some(new_traceparent()))
 }

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use bitrix24::connect::connect;
 use bitrix24::{Portal, PortalMetrics};
+use common::broker::Message;
 use common::broker::topology::Topology;
 use common::budget::Purpose;
 use common::clock::Clock;
 use common::failure::{HandlerError, chain};
 use common::ids::LeadId;
 use common::lifecycle::Stop;
-use common::messages::EventSource;
+use common::messages::{EventSource, LeadEvent};
 use common::process::{Context, WrongSetup};
 use jiff::{SignedDuration, Timestamp};
 use store::Store;
@@ -25,7 +26,6 @@ use store::postgres::Postgres;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::http::lead_event;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
 
@@ -174,7 +174,8 @@ impl Sweep {
     }
 
     async fn emit(&mut self, lead: LeadId, now: Timestamp) -> Result<(), HandlerError> {
-        let message = lead_event(self.portal.name(), lead, EventSource::Sweep, None, &*self.clock);
+        let event = LeadEvent::of(lead, EventSource::Sweep);
+        let message = Message::lead_event(self.portal.name(), event, now, now);
         let route = self.topology.to_queue(self.topology.lead_events(self.portal.name()));
         self.outbox.put(route, message).await?;
         self.emitted.insert(lead, now);

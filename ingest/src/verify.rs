@@ -2,7 +2,8 @@
 //!
 //! The portal signs nothing: it sends a constant token, which is compared in constant time with the
 //! one configured for that portal, together with the portal's `member_id` and, where configured, a key
-//! in the handler's URL. An unknown portal is refused with the same answer and the same work.
+//! in the handler's URL. Its robots send no token, so a key in their URL is all they show. An unknown portal is refused
+//! with the same answer and the same work.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,12 @@ struct Door {
     token: SecretString,
     member_id: String,
     key: Option<SecretString>,
+    /// None where no robot comes in.
+    robot_key: Option<SecretString>,
 }
+
+/// Compared with where there is nothing to compare with, so that it takes as long.
+const NO_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// The doors of all portals.
 pub(crate) struct Doors {
@@ -36,13 +42,15 @@ impl Doors {
             token: portal.application_token.clone(),
             member_id: portal.member_id.clone(),
             key: portal.event_key.clone(),
+            robot_key: portal.robot_key.clone(),
         };
         let by_name = portals.iter().map(|portal| (portal.name.to_string(), door(portal))).collect();
         let nobody = Door {
             name: None,
-            token: "0123456789abcdef0123456789abcdef".into(),
+            token: NO_SECRET.into(),
             member_id: String::new(),
             key: None,
+            robot_key: None,
         };
         Self { by_name, nobody }
     }
@@ -57,6 +65,15 @@ impl Doors {
             proved &= same(key.unwrap_or_default(), expected.expose_secret());
         }
         door.name.as_ref().filter(|_| proved)
+    }
+
+    /// The portal whose robot this is from, if it is proved. A robot that says of which portal it is must be of this one.
+    pub(crate) fn verify_robot(&self, portal: &str, form: &Form, key: Option<&str>) -> Option<&PortalName> {
+        let door = self.by_name.get(portal).unwrap_or(&self.nobody);
+        let expected = door.robot_key.as_ref().map_or(NO_SECRET, |key| key.expose_secret());
+        let member_id = form.get(&["auth", "member_id"]).unwrap_or(&door.member_id);
+        let proved = same(key.unwrap_or_default(), expected) & same(member_id, &door.member_id);
+        door.name.as_ref().filter(|_| proved && door.robot_key.is_some())
     }
 }
 
@@ -75,6 +92,28 @@ mod tests {
         );
         let config = common::config::Config::parse(&text, "test", std::path::Path::new(""), &[]).unwrap();
         Doors::of(&config.portals)
+    }
+
+    #[test]
+    fn a_robot_needs_its_own_key_and_only_that() {
+        let opens = |doors: &Doors, portal: &str, body: &str, key: Option<&str>| {
+            doors.verify_robot(portal, &Form::parse(body.as_bytes()).unwrap(), key).is_some()
+        };
+        let with_robots = doors("event_key: k1, robot_key: 0123456789abcdef");
+        assert!(opens(&with_robots, "acme", "auth[member_id]=m1", Some("0123456789abcdef")));
+        assert!(opens(&with_robots, "acme", "", Some("0123456789abcdef")));
+        for (portal, body, key) in [
+            ("acme", "auth[member_id]=m2", Some("0123456789abcdef")),
+            ("acme", "", Some("k1")),
+            ("acme", "auth[application_token]=t1&auth[member_id]=m1", None),
+            ("beta", "", Some("0123456789abcdef")),
+            ("beta", "", Some(NO_SECRET)),
+        ] {
+            assert!(!opens(&with_robots, portal, body, key), "{portal} {body} {key:?}");
+        }
+        for key in [None, Some(""), Some(NO_SECRET)] {
+            assert!(!opens(&doors(""), "acme", "auth[member_id]=m1", key), "{key:?}");
+        }
     }
 
     fn opens(doors: &Doors, portal: &str, auth: &str, key: Option<&str>) -> bool {

@@ -9,9 +9,8 @@ use common::clock::Clock;
 use common::failure::{HandlerError, chain};
 use common::ids::PortalName;
 use common::lifecycle::Stop;
-use common::messages::{Envelope, EventSource, LeadEvent};
+use common::messages::{EventSource, LeadEvent};
 use store::Store;
-use uuid::Uuid;
 
 use crate::handler::LOOK_AGAIN_AFTER;
 
@@ -49,13 +48,8 @@ impl Due {
     async fn bring_back(&self, portal: &PortalName) -> Result<(), HandlerError> {
         let now = self.clock.now();
         for (key, first_seen) in self.store.due_holds(portal, now, now + LOOK_AGAIN_AFTER, AT_ONCE).await? {
-            let envelope = Envelope {
-                id: Uuid::now_v7().to_string(),
-                portal: portal.clone(),
-                occurred_at: now,
-                payload: LeadEvent { lead: key.lead, source: EventSource::Hold, ts: None },
-            };
-            let message = Message::first(&envelope, first_seen, None);
+            let event = LeadEvent { epoch: Some(key.epoch), ..LeadEvent::of(key.lead, EventSource::Hold) };
+            let message = Message::lead_event(portal, event, first_seen, now);
             let route = self.topology.to_queue(self.topology.lead_events(portal));
             self.broker.publish(route, message).await?;
         }

@@ -15,12 +15,14 @@ use common::messages::{
     AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders,
 };
 use distribution::{
-    Credit, Decision, EntryKind, Language, Lead, LeadError, Ledger, LedgerEntry, Routing, decide,
+    Cause, Credit, Decision, Destination, EntryKind, Language, Lead, LeadError, Ledger, LedgerEntry, Routing,
+    decide_giving,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Balances, Counting, Decided, Intervals, KnownPeople, NewDecision, SavedDecision, Standing, Store, Verdict,
+    Balances, Counting, Decided, Intervals, KnownPeople, NewDecision, NewGiving, SavedDecision, Standing,
+    Store, Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 
@@ -62,12 +64,15 @@ pub(crate) const DECIDING: usize = 2;
 enum DecideError {
     #[error("the portal's answer is no lead")]
     NoLead(#[source] LeadError),
+    #[error("an earlier giving of the lead is still carried out")]
+    TooEarly,
 }
 
 impl Failure for DecideError {
     fn class(&self) -> FailureClass {
         match self {
             Self::NoLead(_) => FailureClass::Permanent,
+            Self::TooEarly => FailureClass::Throttled,
         }
     }
 }
@@ -81,8 +86,14 @@ impl Handler for Decide {
     }
 
     async fn handle(&self, received: Received<LeadEvent>) -> Result<Outcome, HandlerError> {
-        let lead = received.envelope.payload.lead;
-        let key = AssignmentKey { portal: self.portal.clone(), lead, epoch: Epoch::FIRST };
+        let event = &received.envelope.payload;
+        let epoch = match event.source {
+            EventSource::Robot => self.of_robot(&received).await?,
+            EventSource::Webhook | EventSource::Sweep | EventSource::Hold | EventSource::Unanswered => {
+                event.epoch.unwrap_or(Epoch::FIRST)
+            }
+        };
+        let key = AssignmentKey { portal: self.portal.clone(), lead: event.lead, epoch };
         let result = self.decide_event(&key, &received).await;
         if result.is_err() {
             self.note_undecided(&key, received.attempt.first_seen).await;
@@ -92,6 +103,31 @@ impl Handler for Decide {
 }
 
 impl Decide {
+    /// Which giving of its lead a robot asks for.
+    async fn of_robot(&self, received: &Received<LeadEvent>) -> Result<Epoch, HandlerError> {
+        let Envelope { id, occurred_at, payload, .. } = &received.envelope;
+        let queue = payload.queue.as_deref();
+        if let Some(queue) = queue
+            && !self.routing.borrow().queues().any(|known| known.name.as_str() == queue)
+        {
+            tracing::warn!(
+                event = "robot.unknown_queue", portal = %self.portal, lead.id = payload.lead.get(), queue,
+                "the robot's address names a queue that the routing has not; the rules decide",
+            );
+        }
+        let new = NewGiving {
+            asked_by: id.clone(),
+            cause: Cause::Robot,
+            to: queue.map(|queue| Destination::Queue(queue.into())),
+            from: None,
+            rounds: 1,
+            after: None,
+            at: *occurred_at,
+        };
+        let epoch = self.store.give_again(&self.portal, payload.lead, &new).await?;
+        Ok(epoch.unwrap_or(Epoch::FIRST))
+    }
+
     async fn decide_event(
         &self,
         key: &AssignmentKey,
@@ -105,7 +141,9 @@ impl Decide {
         let first_seen = received.attempt.first_seen;
         let reader = match received.envelope.payload.source {
             EventSource::Hold => &self.held,
-            EventSource::Webhook | EventSource::Sweep => &self.reader,
+            EventSource::Webhook | EventSource::Sweep | EventSource::Robot | EventSource::Unanswered => {
+                &self.reader
+            }
         };
         let asked_at = self.clock.now();
         let read = reader.read(key.lead).await?;
@@ -125,6 +163,7 @@ impl Decide {
         drop((turn, in_use));
         match decided {
             Decided::Before(before) => self.decided_before(&before, received).await,
+            Decided::TooEarly => Err(DecideError::TooEarly.into()),
             Decided::Now(saved) => {
                 self.metrics.decided(&self.portal, &saved);
                 tracing::info!(
@@ -156,7 +195,8 @@ impl Decide {
         let now = self.clock.now();
         let Some((lead, read)) = lead else { return deleted(routing.version(), first_seen, now) };
         let roster = people.roster(routing, &standing.given, self.intervals, now);
-        let decision = decide(lead, &roster, routing, &ledger(&standing.balances), now);
+        let ledger = ledger(&standing.balances);
+        let decision = decide_giving(lead, &standing.giving, &roster, routing, &ledger, now);
         let explanation = decision.explanation();
         let mut new = NewDecision {
             verdict: Verdict::Skip,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Orders};
+use distribution::Giving;
 use jiff::Timestamp;
 
 use crate::{Balances, LedgerEntry, StoreError};
@@ -118,6 +119,8 @@ pub struct Standing {
     pub balances: Balances,
     /// What they were given, of those who are counted.
     pub given: BTreeMap<UserId, Given>,
+    /// What was asked for this giving of the lead.
+    pub giving: Giving,
 }
 
 /// Makes the decision from how people stand; called under the lock, so it must be quick.
@@ -130,6 +133,8 @@ pub enum Decided {
     Now(SavedDecision),
     /// It had been decided before; nothing was changed and nobody was charged.
     Before(SavedDecision),
+    /// It cannot be decided yet: an earlier giving of the lead is still carried out.
+    TooEarly,
 }
 
 /// Decisions and credits.

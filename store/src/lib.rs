@@ -7,6 +7,7 @@
 mod assignments;
 mod dead_letters;
 mod decisions;
+mod givings;
 mod known_people;
 mod ledgers;
 pub mod postgres;
@@ -28,6 +29,7 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, Verdict,
 };
+pub use givings::{Givings, NewGiving};
 pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
@@ -40,6 +42,7 @@ pub use waiting::Waiting;
 #[async_trait]
 pub trait Store:
     Decisions
+    + Givings
     + Ledgers
     + Versions
     + Assignments

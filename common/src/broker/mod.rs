@@ -14,9 +14,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use crate::messages::{Envelope, Payload};
+use crate::ids::PortalName;
+use crate::messages::{Envelope, LeadEvent, Payload};
 use crate::retry::Attempt;
+use crate::telemetry::new_traceparent;
 
 /// What travels beside a message's body: our own headers, and what the broker adds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +72,14 @@ impl Message {
             body: envelope.to_bytes(),
             headers: Headers { first_seen: Some(first_seen), traceparent, ..Headers::default() },
         }
+    }
+
+    /// A lead event on its first way, about a lead that was first heard of at `first_seen`.
+    #[must_use]
+    pub fn lead_event(portal: &PortalName, event: LeadEvent, first_seen: Timestamp, now: Timestamp) -> Self {
+        let id = Uuid::now_v7().to_string();
+        let envelope = Envelope { id, portal: portal.clone(), occurred_at: now, payload: event };
+        Self::first(&envelope, first_seen, Some(new_traceparent()))
     }
 
     /// Which try at this message a delivery of it is.

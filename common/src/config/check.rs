@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Portal};
 use crate::broker::rabbitmq::Settings;
+
+/// Shorter keys of robots are refused.
+const ROBOT_KEY_MIN: usize = 16;
 
 impl Config {
     /// What no single key can know.
@@ -62,51 +65,63 @@ impl Config {
                 !members.insert(&portal.member_id),
                 format!("portal {name}: member_id {} is another portal's too", portal.member_id),
             );
-            wrong(portal.member_id.is_empty(), format!("portal {name}: member_id is missing"));
-            wrong(
-                portal.webhook_url.expose_secret().is_empty(),
-                format!("portal {name}: webhook_url (or webhook_url_file) is missing"),
-            );
-            wrong(
-                portal.application_token.expose_secret().is_empty(),
-                format!("portal {name}: application_token (or application_token_file) is missing"),
-            );
-            wrong(
-                portal.event_key.as_ref().is_some_and(|key| key.expose_secret().is_empty()),
-                format!("portal {name}: event_key is empty; leave it out or give it a value"),
-            );
-            wrong(
-                portal.limits.burst < 2 || portal.limits.per_second == 0,
-                format!("portal {name}: limits.burst must be at least 2 and limits.per_second at least 1"),
-            );
-            wrong(
-                portal.limits.per_second > portal.limits.burst,
-                format!("portal {name}: limits.per_second must not be above limits.burst"),
-            );
-            wrong(
-                !(1..=100).contains(&portal.limits.share),
-                format!("portal {name}: limits.share must be 1 to 100, in percent of the portal's limit"),
-            );
-            wrong(
-                portal.limits.method_seconds < 10,
-                format!("portal {name}: limits.method_seconds must be at least 10; the cloud allows 480"),
-            );
-            let notify = &portal.notify;
-            wrong(notify.digest_over == 0, format!("portal {name}: notify.digest_over must be at least 1"));
-            for (key, template, known) in [
-                ("template", &notify.template, PLACEHOLDERS.as_slice()),
-                ("digest_template", &notify.digest_template, DIGEST_PLACEHOLDERS.as_slice()),
-            ] {
-                let known_ones =
-                    || known.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
-                for unknown in unknown_placeholders(template, known) {
-                    let known = known_ones();
-                    let problem = format!("portal {name}: notify.{key} has {{{unknown}}}; known are {known}");
-                    wrong(true, problem);
-                }
-            }
+            problems_of(portal, &mut wrong);
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
+
+/// What is wrong with one portal by itself.
+fn problems_of(portal: &Portal, wrong: &mut impl FnMut(bool, String)) {
+    let name = &portal.name;
+    wrong(portal.member_id.is_empty(), format!("portal {name}: member_id is missing"));
+    wrong(
+        portal.webhook_url.expose_secret().is_empty(),
+        format!("portal {name}: webhook_url (or webhook_url_file) is missing"),
+    );
+    wrong(
+        portal.application_token.expose_secret().is_empty(),
+        format!("portal {name}: application_token (or application_token_file) is missing"),
+    );
+    wrong(
+        portal.event_key.as_ref().is_some_and(|key| key.expose_secret().is_empty()),
+        format!("portal {name}: event_key is empty; leave it out or give it a value"),
+    );
+    wrong(
+        portal.robot_key.as_ref().is_some_and(|key| key.expose_secret().len() < ROBOT_KEY_MIN),
+        format!(
+            "portal {name}: robot_key has less than {ROBOT_KEY_MIN} characters, and is all that robots show; \
+             make one by `openssl rand -hex 16`"
+        ),
+    );
+    wrong(
+        portal.limits.burst < 2 || portal.limits.per_second == 0,
+        format!("portal {name}: limits.burst must be at least 2 and limits.per_second at least 1"),
+    );
+    wrong(
+        portal.limits.per_second > portal.limits.burst,
+        format!("portal {name}: limits.per_second must not be above limits.burst"),
+    );
+    wrong(
+        !(1..=100).contains(&portal.limits.share),
+        format!("portal {name}: limits.share must be 1 to 100, in percent of the portal's limit"),
+    );
+    wrong(
+        portal.limits.method_seconds < 10,
+        format!("portal {name}: limits.method_seconds must be at least 10; the cloud allows 480"),
+    );
+    let notify = &portal.notify;
+    wrong(notify.digest_over == 0, format!("portal {name}: notify.digest_over must be at least 1"));
+    for (key, template, known) in [
+        ("template", &notify.template, PLACEHOLDERS.as_slice()),
+        ("digest_template", &notify.digest_template, DIGEST_PLACEHOLDERS.as_slice()),
+    ] {
+        let known_ones = || known.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+        for unknown in unknown_placeholders(template, known) {
+            let known = known_ones();
+            let problem = format!("portal {name}: notify.{key} has {{{unknown}}}; known are {known}");
+            wrong(true, problem);
+        }
     }
 }
 

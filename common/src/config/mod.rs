@@ -109,6 +109,9 @@ impl Config {
             if let Some(file) = portal.event_key_file.take() {
                 read_secret(folder, portal.event_key.get_or_insert_default(), Some(file))?;
             }
+            if let Some(file) = portal.robot_key_file.take() {
+                read_secret(folder, portal.robot_key.get_or_insert_default(), Some(file))?;
+            }
         }
         Ok(())
     }
@@ -188,6 +191,7 @@ portals:
             (&format!("{PORTAL}    notify: {{ template: \"{{name}}\" }}\n"), "notify.template has {name}"),
             (&format!("{PORTAL}    limits: {{ burst: 1 }}\n"), "limits.burst must be at least 2"),
             (&format!("{PORTAL}    event_key: \"\"\n"), "event_key is empty"),
+            (&format!("{PORTAL}    robot_key: very-secret\n"), "robot_key has less than 16 characters"),
         ] {
             let error = parse(text, &[]).unwrap_err();
             assert!(error.contains(expected), "{text}\n{error}");

@@ -204,6 +204,8 @@ pub struct Portal {
     pub application_token_file: Option<PathBuf>,
     pub event_key: Option<SecretString>,
     pub event_key_file: Option<PathBuf>,
+    pub robot_key: Option<SecretString>,
+    pub robot_key_file: Option<PathBuf>,
     pub routing: PathBuf,
     #[serde(default)]
     pub limits: Limits,

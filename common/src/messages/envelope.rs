@@ -15,6 +15,11 @@ pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {
     const VERSION: u32;
     /// The versions this program reads: its own and the one before.
     const READS: &'static [u32];
+
+    /// The version that this message is written as: the oldest that says all of it.
+    fn version(&self) -> u32 {
+        Self::VERSION
+    }
 }
 
 /// The body of every message.
@@ -111,7 +116,7 @@ impl<P: Payload> Envelope<P> {
     pub fn to_bytes(&self) -> Vec<u8> {
         let written = Written {
             r#type: P::TYPE,
-            version: P::VERSION,
+            version: self.payload.version(),
             id: &self.id,
             portal: &self.portal,
             occurred_at: self.occurred_at,

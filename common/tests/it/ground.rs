@@ -182,7 +182,7 @@ pub fn event(portal: &PortalName, lead: u64) -> Message {
         id: Uuid::now_v7().to_string(),
         portal: portal.clone(),
         occurred_at: "2026-11-23T09:00:00Z".parse().unwrap(),
-        payload: LeadEvent { lead: LeadId::new(lead).unwrap(), source: EventSource::Webhook, ts: None },
+        payload: LeadEvent::of(LeadId::new(lead).unwrap(), EventSource::Webhook),
     };
     Message { id: envelope.id.clone(), ..message(&envelope.to_bytes()) }
 }

@@ -8,6 +8,7 @@ use common::messages::{
 use serde_json::{Value, json};
 
 const LEAD_EVENT: &str = include_str!("../messages/lead-event.v1.json");
+const ROBOT_EVENT: &str = include_str!("../messages/lead-event.v2.json");
 const ASSIGNMENT_COMMAND: &str = include_str!("../messages/assignment-command.v2.json");
 const ASSIGNMENT_COMMAND_V1: &str = include_str!("../messages/assignment-command.v1.json");
 
@@ -17,10 +18,21 @@ fn lead_event() -> Envelope<LeadEvent> {
         portal: "acme".parse().unwrap(),
         occurred_at: "2026-11-23T09:00:00.25Z".parse().unwrap(),
         payload: LeadEvent {
-            lead: LeadId::new(42).unwrap(),
-            source: EventSource::Webhook,
             ts: Some(1_795_424_400),
+            ..LeadEvent::of(LeadId::new(42).unwrap(), EventSource::Webhook)
         },
+    }
+}
+
+fn robot_event() -> Envelope<LeadEvent> {
+    Envelope {
+        id: "0198c0de-0000-7000-8000-000000000044".to_owned(),
+        payload: LeadEvent {
+            epoch: Some(Epoch(2)),
+            queue: Some("vip".to_owned()),
+            ..LeadEvent::of(LeadId::new(42).unwrap(), EventSource::Robot)
+        },
+        ..lead_event()
     }
 }
 
@@ -81,6 +93,7 @@ where
 #[test]
 fn the_fixtures_are_read_and_written_and_unknown_fields_are_ignored() {
     check(LEAD_EVENT, &lead_event());
+    check(ROBOT_EVENT, &robot_event());
     check(ASSIGNMENT_COMMAND, &assignment_command());
 }
 
@@ -91,6 +104,21 @@ fn a_command_of_version_1_asks_for_nothing_besides() {
     expected.payload.looked_at = None;
     expected.payload.looked_at_with = None;
     assert_eq!(Envelope::from_bytes(ASSIGNMENT_COMMAND_V1.as_bytes()).unwrap(), expected);
+}
+
+#[test]
+fn an_event_is_written_as_the_oldest_version_that_says_all_of_it() {
+    let version = |change: fn(&mut LeadEvent)| {
+        let mut event = lead_event();
+        change(&mut event.payload);
+        serde_json::from_slice::<Value>(&event.to_bytes()).unwrap()["version"].as_u64().unwrap()
+    };
+    assert_eq!(version(|_| {}), 1);
+    assert_eq!(version(|event| event.epoch = Some(Epoch::FIRST)), 1);
+    assert_eq!(version(|event| event.source = EventSource::Hold), 1);
+    assert_eq!(version(|event| event.epoch = Some(Epoch(2))), 2);
+    assert_eq!(version(|event| event.source = EventSource::Robot), 2);
+    assert_eq!(version(|event| event.source = EventSource::Unanswered), 2);
 }
 
 #[test]
@@ -120,11 +148,11 @@ fn what_cannot_be_read_says_why_and_is_poison() {
     );
     // A type or version that is not ours is named even where the rest has another shape.
     let other_version = changed(|value| {
-        value["version"] = json!(2);
+        value["version"] = json!(3);
         value["payload"] = json!("moved");
     });
     assert!(
-        matches!(other_version, Unreadable::OtherVersion { kind: "lead-event", found: 2, reads: [1] }),
+        matches!(other_version, Unreadable::OtherVersion { kind: "lead-event", found: 3, reads: [1, 2] }),
         "{other_version:?}"
     );
     for malformed in [

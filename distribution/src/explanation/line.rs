@@ -14,7 +14,11 @@ impl fmt::Display for Explanation {
         if let Outcome::Skip { reason } = self.outcome {
             return write!(f, "skipped: {}", words.skip(reason));
         }
+        if !self.cause.is_new() {
+            write!(f, "{}: ", self.cause.as_str())?;
+        }
         match &self.rule {
+            _ if self.goes_as_asked() => f.write_str("as asked")?,
             Some(rule) => {
                 write!(f, "rule \"{rule}\"")?;
                 if !self.cases.is_empty() {

@@ -11,6 +11,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use super::{Candidate, Explanation, HoldReason, Limit, Outcome, Reason, Role, SkipReason};
+use crate::giving::{Cause, Destination};
 use crate::name::Name;
 use crate::roster::{NotKnown, WorkingDay};
 
@@ -114,6 +115,7 @@ impl Writer {
             Reason::MoreLoaded => self.choose("more open leads", "больше открытых лидов"),
             Reason::LaterInList => self.choose("equal, later in the list", "наравне, но ниже в списке"),
             Reason::ReservedForDuty => self.choose("on duty", "дежурит"),
+            Reason::HadBefore => self.choose("had it before", "уже получал этот лид"),
             Reason::Inactive => self.choose("not active in the portal", "не активен на портале"),
             Reason::LacksSkill { skill } => {
                 return format!("{} {skill}", self.choose("lacks the skill", "нет навыка"));
@@ -172,6 +174,12 @@ impl Writer {
             (SkipReason::Junk, Language::Russian) => "лид признан некачественным",
             (SkipReason::Taken, Language::English) => "it has been given to somebody by a person",
             (SkipReason::Taken, Language::Russian) => "ответственного уже выбрал человек",
+            (SkipReason::NobodyElse, Language::English) => {
+                "nobody answered it, and nobody else may take it now"
+            }
+            (SkipReason::NobodyElse, Language::Russian) => {
+                "на него не ответили, и больше никто не может его взять сейчас"
+            }
         }
     }
 
@@ -200,6 +208,28 @@ impl Writer {
             (NotKnown::OpenLeads, Language::English) => "open leads",
             (NotKnown::OpenLeads, Language::Russian) => "открытые лиды",
         }
+    }
+
+    /// Why it is given, unless it is new.
+    fn cause(&self, explanation: &Explanation) -> Option<String> {
+        let cause = match explanation.cause {
+            Cause::New => return None,
+            Cause::Robot => self.choose("A robot of the portal asked for it", "По запросу робота портала"),
+            Cause::Unanswered => self.choose("Nobody answered it", "На лид не ответили"),
+        };
+        let to = match (&explanation.to, self.language) {
+            (None, _) => String::new(),
+            (Some(Destination::Queue(queue)), Language::English) => format!(", for queue {queue}"),
+            (Some(Destination::Queue(queue)), Language::Russian) => format!(", в очередь {queue}"),
+            (Some(Destination::Person(person)), Language::English) => format!(", for {person}"),
+            (Some(Destination::Person(person)), Language::Russian) => format!(", для {person}"),
+        };
+        let unknown = if explanation.to.is_some() && !explanation.goes_as_asked() {
+            self.choose("; the routing has no such name", "; такого имени нет в правилах")
+        } else {
+            ""
+        };
+        Some(format!("{cause}{to}{unknown}"))
     }
 
     /// The heading of those who were asked together.
@@ -259,13 +289,16 @@ impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { explanation, words } = self;
         writeln!(f, "{}.", words.outcome(&explanation.outcome))?;
+        if let Some(cause) = words.cause(explanation) {
+            writeln!(f, "{cause}.")?;
+        }
         match &explanation.rule {
             Some(rule) => {
                 let cases: Vec<&str> = explanation.cases.iter().map(Name::as_str).collect();
                 let cases = if cases.is_empty() { String::new() } else { format!(" ({})", cases.join(", ")) };
                 writeln!(f, "{} \"{rule}\"{cases}.", words.choose("Rule", "Правило"))?;
             }
-            None if matches!(explanation.outcome, Outcome::Skip { .. }) => {}
+            None if matches!(explanation.outcome, Outcome::Skip { .. }) || explanation.goes_as_asked() => {}
             None => {
                 let russian = "Ни одно правило не подошло, действует распределение по умолчанию.";
                 writeln!(f, "{}", words.choose("No rule matched, so the default decides.", russian))?;

@@ -11,6 +11,7 @@ mod observability;
 mod orders;
 mod pipeline;
 mod presence;
+mod robots;
 mod services;
 mod spool;
 mod timeline;

@@ -10,7 +10,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, bigint, ledgers, timeline, user, waiting};
+use super::{Postgres, bigint, givings, ledgers, timeline, user, waiting};
 use crate::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, StoreError, Verdict,
 };
@@ -221,9 +221,13 @@ impl Decisions for Postgres {
         {
             return Ok(Decided::Before(before.clone()));
         }
+        if givings::under_way(&mut transaction, key).await.map_err(&failed)? {
+            return Ok(Decided::TooEarly);
+        }
+        let giving = givings::find(&mut transaction, key).await.map_err(&failed)?;
         let balances = ledgers::balances(&mut transaction, &key.portal).await.map_err(&failed)?;
         let given = given(&mut transaction, &key.portal, counting).await.map_err(&failed)?;
-        let mut new = decide(&Standing { balances, given });
+        let mut new = decide(&Standing { balances, given, giving });
         // A lead that still waits has said so before.
         let still_waits = before.is_some() && matches!(new.verdict, Verdict::Hold { .. });
         let entry = new.timeline.take().filter(|_| !still_waits);

@@ -5,6 +5,7 @@ mod assignments;
 mod budget;
 mod dead_letters;
 mod decisions;
+mod givings;
 mod ledgers;
 mod rosters;
 mod sweeps;

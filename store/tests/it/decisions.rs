@@ -57,6 +57,7 @@ pub async fn decide(store: &Postgres, key: &AssignmentKey, new: NewDecision) -> 
     match store.decide(key, &Counting::default(), Box::new(|_| new)).await.unwrap() {
         Decided::Now(saved) => saved,
         Decided::Before(before) => panic!("{key} had been decided: {before:?}"),
+        Decided::TooEarly => panic!("{key}: an earlier giving is under way"),
     }
 }
 

@@ -5,6 +5,7 @@
 mod assignments;
 mod budget;
 mod decisions;
+mod givings;
 mod others;
 mod rosters;
 mod schema;

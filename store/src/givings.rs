@@ -1,0 +1,45 @@
+//! Leads that are deliberately given again.
+
+use async_trait::async_trait;
+use common::ids::{LeadId, PortalName, UserId};
+use common::messages::Epoch;
+use distribution::{Cause, Destination};
+use jiff::Timestamp;
+
+use crate::StoreError;
+
+/// Somebody asks for a lead to be given, most often once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGiving {
+    /// The name of this request; a repeated one changes nothing.
+    pub asked_by: String,
+    /// Why.
+    pub cause: Cause,
+    /// Where it is to go in place of what the rules say.
+    pub to: Option<Destination>,
+    /// From whom it is taken, where only from him.
+    pub from: Option<UserId>,
+    /// How often one person may have it in this round.
+    pub rounds: u32,
+    /// The giving that this one follows; none for whichever is the last. Where another has followed it, this one is not
+    /// wanted any more.
+    pub after: Option<Epoch>,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+/// Givings that were asked for. What they ask is told to each decision about them: [`crate::Standing::giving`].
+#[async_trait]
+pub trait Givings: Send + Sync + 'static {
+    /// Opens a giving, and answers which it is: the one after the last. A lead that waits to be decided, or is held,
+    /// is not given twice: the giving that waits becomes this one. None where it is not wanted any more.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn give_again(
+        &self,
+        portal: &PortalName,
+        lead: LeadId,
+        new: &NewGiving,
+    ) -> Result<Option<Epoch>, StoreError>;
+}
