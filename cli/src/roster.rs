@@ -132,6 +132,7 @@ impl<'r> Reader<'r> {
             open: entry.open,
             hour: entry.hour,
             day: entry.day,
+            released: 0,
         })
     }
 

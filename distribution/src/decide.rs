@@ -67,8 +67,8 @@ pub fn decide_giving(
     };
     reasoning.explanation.not_known = roster.not_known().collect();
     let calendar = Calendar::at(routing, now);
-    let (skills, had) = (handover.skills.as_slice(), &giving.had);
-    let asked = Asked { routing, roster, ledger, calendar: &calendar, skills, had };
+    let (skills, had, held) = (handover.skills.as_slice(), &giving.had, giving.held);
+    let asked = Asked { routing, roster, ledger, calendar: &calendar, skills, had, held };
     let unanswered = giving.cause == Cause::Unanswered;
     match reasoning.hand_to(&handover.target, asked) {
         Some(taken) => {
@@ -87,8 +87,8 @@ fn named(destination: &Destination, routing: &Routing) -> Option<Handover> {
             Target::Queue(routing.queues.iter().position(|queue| queue.name == *name)?)
         }
         Destination::Person(name) => {
-            let person = routing.people.iter().find(|person| person.name == *name)?;
-            Target::Person { person: Arc::clone(person), if_nobody: Some(vec![Fallback::Hold]) }
+            let person = Arc::clone(routing.person(name)?);
+            Target::Person { person, if_nobody: Some(vec![Fallback::Hold]) }
         }
     };
     Some(Handover { target, skills: Vec::new(), orders: None })

@@ -21,6 +21,8 @@ pub(crate) struct Demands<'r> {
     limits: Limits,
     /// Who had the lead before.
     had: &'r BTreeSet<UserId>,
+    /// How many held leads one person is given in a minute, where the lead is one.
+    release_per_minute: Option<u32>,
 }
 
 /// Nobody had it.
@@ -29,7 +31,14 @@ static NOBODY: BTreeSet<UserId> = BTreeSet::new();
 impl<'r> Demands<'r> {
     /// Of who is named by a rule.
     pub(crate) fn of_rule(skills: &'r [Name], had: &'r BTreeSet<UserId>) -> Self {
-        Self { skills, working_day: false, absences: true, limits: Limits::default(), had }
+        Self {
+            skills,
+            working_day: false,
+            absences: true,
+            limits: Limits::default(),
+            had,
+            release_per_minute: None,
+        }
     }
 
     /// Of who is looked at apart from any lead.
@@ -37,9 +46,16 @@ impl<'r> Demands<'r> {
         Self { working_day, ..Self::of_rule(&[], &NOBODY) }
     }
 
-    /// Of who is asked for a queue.
-    pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name], had: &'r BTreeSet<UserId>) -> Self {
+    /// Of who is asked for some lead of a queue.
+    pub(crate) fn of_anything(queue: &Queue) -> Self {
+        let limits = queue.limits;
+        Self { limits, absences: queue.absences_respected, ..Self::of_person(queue.working_day_required) }
+    }
+
+    /// Of who is asked for a lead of a queue; `held` says that it was held until now.
+    pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name], had: &'r BTreeSet<UserId>, held: bool) -> Self {
         Self {
+            release_per_minute: queue.hold.release_per_minute.filter(|_| held),
             skills,
             working_day: queue.working_day_required,
             absences: queue.absences_respected,
@@ -79,7 +95,12 @@ impl<'r> Demands<'r> {
         if self.working_day && !presence.working_day.lets_work() {
             return Some(Reason::WorkingDay { state: presence.working_day });
         }
-        at_limit(&person.limits, presence).or_else(|| at_limit(&self.limits, presence))
+        let max = self.release_per_minute.filter(|max| presence.released >= *max);
+        let released = max.map(|max| {
+            let (limit, count) = (Limit::ReleasePerMinute, presence.released);
+            Reason::AtLimit { limit, max, count }
+        });
+        at_limit(&person.limits, presence).or_else(|| at_limit(&self.limits, presence)).or(released)
     }
 
     /// When he may take one at the earliest, as far as absences, pauses, schedules and days tell; `None` when they do not.
@@ -100,7 +121,7 @@ impl<'r> Demands<'r> {
             | Reason::LacksSkill { .. }
             | Reason::OffSchedule { until: None }
             | Reason::WorkingDay { .. }
-            | Reason::AtLimit { limit: Limit::Open | Limit::PerHour, .. }
+            | Reason::AtLimit { limit: Limit::Open | Limit::PerHour | Limit::ReleasePerMinute, .. }
             | Reason::Named
             | Reason::LargestCredit
             | Reason::LeastLoaded

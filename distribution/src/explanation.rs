@@ -219,6 +219,8 @@ pub enum Limit {
     PerHour,
     /// Leads given in a day.
     PerDay,
+    /// Held leads given in 60 seconds.
+    ReleasePerMinute,
 }
 
 /// What was decided, in short.

@@ -19,6 +19,8 @@ pub struct Giving {
     pub to: Option<Destination>,
     /// Who had it before in this round: none of them gets it.
     pub had: BTreeSet<UserId>,
+    /// Whether it was held until now.
+    pub held: bool,
     /// From whom it is taken; somebody else who has it by now keeps it. Only of [`Cause::Unanswered`].
     pub from: Option<UserId>,
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
 use serde_json::{Map, Value};
 
 use crate::compare;
@@ -83,6 +84,17 @@ impl Lead {
     #[must_use]
     pub fn field(&self, code: &str) -> &FieldValue {
         self.fields.get(code).unwrap_or(&FieldValue::Empty)
+    }
+
+    /// Its amount, `OPPORTUNITY`, whatever its currency: for comparing leads, not for reckoning. `None` without one.
+    #[must_use]
+    pub fn amount(&self) -> Option<f64> {
+        let amount = match self.field("OPPORTUNITY") {
+            FieldValue::Text(text) => compare::number(text)?,
+            FieldValue::Number(number) => *number,
+            FieldValue::Empty | FieldValue::List(_) => return None,
+        };
+        amount.to_f64()
     }
 
     /// When it was created: its `DATE_CREATE`, such as `2026-11-18T14:06:40+03:00`; `None` without one, or one that says

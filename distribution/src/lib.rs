@@ -26,6 +26,8 @@ mod eligibility;
 mod giving;
 mod ledger;
 mod strategy;
+mod waiting;
+mod working_time;
 
 mod decide;
 mod decision;
@@ -52,4 +54,5 @@ pub use name::Name;
 pub use roster::{Absence, NotKnown, Presence, Roster, WorkingDay};
 pub use routing::{Limits, Member, Person, Queue, Routing, Strategy, Weight};
 pub use routing_file::{Checked, Problem, RoutingErrors, Severity, nearest, schema};
+pub use waiting::{First, HoldAlarm, HoldRules};
 pub use whereabouts::Whereabouts;

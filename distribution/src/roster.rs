@@ -51,6 +51,8 @@ pub struct Presence {
     pub hour: u32,
     /// How many leads he was given since midnight of his own time zone: see [`Person::day_start`](crate::Person::day_start).
     pub day: u32,
+    /// How many leads that had been held he was given in the last 60 seconds.
+    pub released: u32,
 }
 
 /// A time somebody is away.
@@ -127,6 +129,7 @@ impl Presence {
         open: 0,
         hour: 0,
         day: 0,
+        released: 0,
     };
 }
 

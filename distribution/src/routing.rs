@@ -19,6 +19,7 @@ use crate::ids::UserId;
 use crate::name::Name;
 use crate::rule_index::RuleIndex;
 use crate::schedule::{Holidays, Schedule};
+use crate::waiting::HoldRules;
 
 /// The whole routing of one portal.
 #[derive(Debug, Clone)]
@@ -120,6 +121,8 @@ pub struct Queue {
     pub on_duty: Vec<Member>,
     /// What is tried in this order when no member may take a lead; then it is held.
     pub(crate) if_nobody: Vec<Fallback>,
+    /// What becomes of its leads that are held.
+    pub hold: HoldRules,
 }
 
 /// What is tried when nobody who should may take a lead.

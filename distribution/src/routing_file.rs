@@ -12,6 +12,7 @@ mod section;
 
 mod schedules;
 mod times;
+mod waiting;
 
 mod conditions;
 mod handover;

@@ -57,6 +57,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) skills: &'a [Name],
     /// Who had it before.
     pub(crate) had: &'a BTreeSet<UserId>,
+    /// Whether it was held until now.
+    pub(crate) held: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn demands(&self, queue: &Queue) -> Demands<'a> {
+        Demands::of_queue(queue, self.skills, self.had, self.held)
+    }
 }
 
 /// What came of asking some people of a queue.
@@ -175,7 +183,7 @@ fn standings<'q>(
     book: &Book<'_>,
     asked: Asked<'_>,
 ) -> Vec<Standing<'q>> {
-    let demands = Demands::of_queue(queue, asked.skills, asked.had);
+    let demands = asked.demands(queue);
     let standing = |member: &'q Member| {
         let presence = asked.roster.get(member.person.user);
         Standing {
@@ -193,7 +201,7 @@ fn available(queue: &Queue, standings: &[Standing<'_>], asked: Asked<'_>) -> Opt
     if standings.iter().any(|standing| standing.refusal.is_none()) {
         return None;
     }
-    let demands = Demands::of_queue(queue, asked.skills, asked.had);
+    let demands = asked.demands(queue);
     let moment = |standing: &Standing<'_>| {
         let person = &standing.member.person;
         let presence = asked.roster.get(person.user);

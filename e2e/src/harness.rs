@@ -55,9 +55,7 @@ pub struct Pipeline {
     /// The start of the names of its queues.
     pub prefix: String,
     stages: Vec<Stage>,
-    // Before the directory, in which they write.
-    _simulator: Process,
-    dir: ScratchDir,
+    ground: Ground,
 }
 
 /// One process of a stage.
@@ -71,12 +69,27 @@ struct Stage {
     process: Option<Process>,
 }
 
-impl Pipeline {
-    /// Starts everything and returns when all of it is ready.
+/// What the stages stand on: a simulated portal, a database of their own, and their files. Dropping it kills the portal
+/// and removes the files.
+#[derive(Debug)]
+pub struct Ground {
+    /// The simulated portal.
+    pub portal: PortalControl,
+    /// The database of these stages alone.
+    pub database_url: String,
+    /// The start of the names of their queues.
+    pub prefix: String,
+    // Before the directory, in which it writes.
+    _simulator: Process,
+    dir: ScratchDir,
+}
+
+impl Ground {
+    /// Starts the portal and writes the files.
     ///
     /// # Errors
-    /// When a program is not built or does not become ready; the text has the end of its log.
-    pub async fn start(amqp_url: &str, database_url: &str, plan: &Plan) -> anyhow::Result<Self> {
+    /// When the portal's program is not built or does not start; the text has the end of its log.
+    pub async fn prepare(amqp_url: &str, database_url: &str, plan: &Plan) -> anyhow::Result<Self> {
         let dir = ScratchDir::new()?;
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let prefix = format!("e2e-{}", &unique[unique.len() - 12..]);
@@ -98,8 +111,42 @@ impl Pipeline {
             portal_keys.concat(),
             plan.config
         );
-        fs::write(dir.path().join("rota.yaml"), config)?;
-        fs::write(dir.path().join("routing.yaml"), &plan.routing)?;
+        let ground = Self { portal, database_url, prefix, _simulator: simulator, dir };
+        fs::write(ground.config(), config)?;
+        fs::write(ground.dir.path().join("routing.yaml"), &plan.routing)?;
+        Ok(ground)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("rota.yaml")
+    }
+
+    /// Where the portal's events go, when ingest listens on this port.
+    #[must_use]
+    pub fn events_url(port: u16) -> String {
+        format!("http://127.0.0.1:{port}/bitrix24/{PORTAL}/events")
+    }
+
+    /// Runs the command `rota` with the configuration of these stages; answers how it ended and what it printed.
+    ///
+    /// # Errors
+    /// When it is not built or cannot be started.
+    pub fn rota(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(built("rota")?);
+        command.args(arguments).arg("--config").arg(self.config());
+        Ok(command.env("ROTA_AUTHOR", "olga").current_dir(self.dir.path()).output()?)
+    }
+}
+
+impl Pipeline {
+    /// Starts everything and returns when all of it is ready.
+    ///
+    /// # Errors
+    /// When a program is not built or does not become ready; the text has the end of its log.
+    pub async fn start(amqp_url: &str, database_url: &str, plan: &Plan) -> anyhow::Result<Self> {
+        let ground = Ground::prepare(amqp_url, database_url, plan).await?;
         let mut names = vec![("ingest".to_owned(), "ingest")];
         names.extend((1..=plan.routers).map(|number| (format!("router-{number}"), "router")));
         names.extend((1..=plan.notifiers).map(|number| (format!("notifier-{number}"), "notifier")));
@@ -107,9 +154,10 @@ impl Pipeline {
         for (name, program) in names {
             stages.push(Stage { name, program, admin: free_port()?, http: free_port()?, process: None });
         }
-        let events_url = format!("http://127.0.0.1:{}/bitrix24/{PORTAL}/events", stages[0].http);
-        let mut pipeline =
-            Self { portal, events_url, database_url, prefix, stages, _simulator: simulator, dir };
+        let events_url = Ground::events_url(stages[0].http);
+        let (portal, database_url, prefix) =
+            (ground.portal.clone(), ground.database_url.clone(), ground.prefix.clone());
+        let mut pipeline = Self { portal, events_url, database_url, prefix, stages, ground };
         for index in 0..pipeline.stages.len() {
             pipeline.launch(index)?;
         }
@@ -224,14 +272,12 @@ impl Pipeline {
             .map(|stage| (stage.name.as_str(), stage.program, format!("127.0.0.1:{}", stage.admin)))
     }
 
-    /// Runs the command `rota` with the configuration of this pipeline; answers how it ended and what it printed.
+    /// As [`Ground::rota`].
     ///
     /// # Errors
     /// When it is not built or cannot be started.
     pub fn rota(&self, arguments: &[&str]) -> anyhow::Result<Output> {
-        let mut command = Command::new(built("rota")?);
-        command.args(arguments).arg("--config").arg(self.dir.path().join("rota.yaml"));
-        Ok(command.env("ROTA_AUTHOR", "olga").current_dir(self.dir.path()).output()?)
+        self.ground.rota(arguments)
     }
 
     /// Writes a file beside the configuration, such as `routing.yaml`.
@@ -239,7 +285,7 @@ impl Pipeline {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        Ok(fs::write(self.dir.path().join(name), text)?)
+        Ok(fs::write(self.ground.dir.path().join(name), text)?)
     }
 
     /// The answer of `/ready` of a process: status and text.
@@ -262,7 +308,7 @@ impl Pipeline {
     }
 
     fn log(&self, name: &str) -> PathBuf {
-        self.dir.path().join(format!("{name}.log"))
+        self.ground.dir.path().join(format!("{name}.log"))
     }
 
     fn logs(&self) -> String {
@@ -270,7 +316,7 @@ impl Pipeline {
     }
 
     fn launch(&mut self, index: usize) -> anyhow::Result<()> {
-        let dir = self.dir.path();
+        let dir = self.ground.dir.path();
         let stage = &self.stages[index];
         let program = Program {
             path: built(stage.program)?,

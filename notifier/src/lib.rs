@@ -2,12 +2,16 @@
 //!
 //! For each command ([`handler`]): look at the lead again and compare it with what the decision saw
 //! ([`compare`]), write owner and notice in a pack with others ([`packing`], [`plan`], [`pace`], [`writer`]),
-//! word the notice ([`wording`]). Beside that the lead's timeline is told why ([`timeline`]). What a pack was about to do is written down before it is sent, so that an end
-//! that nobody saw can be cleared up from the portal's own state ([`recovery`]) instead of being repeated.
+//! word the notice ([`wording`]). What a pack was about to do is written down before
+//! it is sent, so that an end that nobody saw can be cleared up from the portal's own state ([`recovery`]) instead of being
+//! repeated. Beside that the lead's timeline is told why ([`timeline`]), and people what else they must know ([`notices`]);
+//! both are sent at most once ([`outbox`]).
 
 mod compare;
 mod handler;
 mod metrics;
+mod notices;
+mod outbox;
 mod pace;
 mod packing;
 mod plan;
@@ -33,6 +37,7 @@ use store::postgres::Postgres;
 
 use crate::handler::Assign;
 use crate::metrics::NotifierMetrics;
+use crate::notices::Notices;
 use crate::packing::Packs;
 use crate::timeline::Timeline;
 use crate::wording::Wording;
@@ -71,6 +76,13 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             context.lifecycle.spawn("timeline", timeline.run(stop.clone()));
         }
         let (store, wording) = (Arc::clone(&store), Wording::new(portal));
+        let notices = Notices {
+            portal: client.for_purpose(Purpose::Held),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            wording: wording.clone(),
+        };
+        context.lifecycle.spawn("notices", notices.run(stop.clone()));
         let writer = Writer::new(client.clone(), Arc::clone(&store), Arc::clone(&clock), wording);
         let handler = Assign {
             portal: portal.name.clone(),

@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use bitrix24::command::MAX_COMMANDS;
 use bitrix24::timeline::{ADD, entry_command};
-use bitrix24::{Command, Portal, PortalError};
+use bitrix24::{Command, Portal};
 use common::clock::Clock;
 use common::config::TimelineEntries;
-use common::failure::{Failure as _, FailureClass, HandlerError, chain};
+use common::failure::{HandlerError, chain};
 use common::lifecycle::Stop;
-use jiff::SignedDuration;
 use store::{Store, TimelineEntry};
+
+use crate::outbox::{self, LOST_AFTER};
 
 /// How often is looked for entries: in the meantime they gather, so that many go in one request.
 const EVERY: Duration = Duration::from_secs(5);
-
-/// Who took entries and has not ended them after this time is gone, and nobody knows whether they were sent.
-const LOST_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
 /// The timeline of one portal's leads.
 pub(crate) struct Timeline {
@@ -67,33 +65,7 @@ impl Timeline {
         };
         let command = |entry: &TimelineEntry| entry_command(entry.key.lead, title, &entry.text);
         let commands: Vec<Command> = entries.iter().map(command).collect();
-        let permit = tokio::select! {
-            permit = self.portal.permit(&[ADD]) => permit,
-            () = stop.requested() => return entries.into_iter().map(|entry| (entry, false)).collect(),
-        };
-        let outcomes = match permit {
-            Ok(permit) => self.portal.batch_with(permit, &commands).await,
-            Err(error) => Err(error),
-        };
-        let over = |outcome: &Result<_, PortalError>| outcome.as_ref().err().is_none_or(is_over);
-        match outcomes {
-            Ok(outcomes) => {
-                if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
-                    tracing::warn!(event = "timeline.refused", portal = %self.portal.name(), error = chain(error));
-                }
-                let ends: Vec<bool> = outcomes.iter().map(over).collect();
-                entries.into_iter().zip(ends).collect()
-            }
-            Err(error) => {
-                tracing::warn!(event = "timeline.not_sent", portal = %self.portal.name(), error = chain(&error));
-                let over = is_over(&error);
-                entries.into_iter().map(|entry| (entry, over)).collect()
-            }
-        }
+        let over = outbox::send(&self.portal, ADD, &commands, "timeline", stop).await;
+        entries.into_iter().zip(over).collect()
     }
-}
-
-/// Whether an entry that failed so is not sent again: it may be there, or never will.
-fn is_over(error: &PortalError) -> bool {
-    error.is_ambiguous() || error.class() == FailureClass::Permanent
 }

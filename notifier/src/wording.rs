@@ -1,9 +1,10 @@
 //! The words of a notice.
 
 use bitrix24::notify::{Author, Notice, plain};
-use common::config::{self, NotifyChannel};
+use common::config::{self, Language, NotifyChannel};
 use common::ids::{LeadId, UserId};
 use common::messages::AssignmentKey;
+use store::Matter;
 
 /// A title longer than this is cut; a notice is read on a telephone.
 const TITLE_CHARS: usize = 200;
@@ -18,6 +19,7 @@ pub(crate) struct Wording {
     template: String,
     digest_template: String,
     digest_over: usize,
+    language: Language,
     address: String,
 }
 
@@ -44,6 +46,7 @@ impl Wording {
             template: portal.notify.template.clone(),
             digest_template: portal.notify.digest_template.clone(),
             digest_over: usize::try_from(portal.notify.digest_over).unwrap_or(usize::MAX),
+            language: portal.notify.language,
             address,
         }
     }
@@ -84,6 +87,30 @@ impl Wording {
         });
         let tag = format!("{}+{}", first.key, others.len());
         self.author.map(|author| Notice { author, to, message, tag })
+    }
+
+    /// From whom other notices than those of assignments come. Of a portal that tells of assignments by itself, from the
+    /// webhook's owner.
+    pub(crate) fn author(&self) -> Author {
+        self.author.unwrap_or(Author::WebhookOwner)
+    }
+
+    /// A notice of something else.
+    pub(crate) fn other(&self, notice: &store::Notice) -> Notice {
+        let message = match &notice.matter {
+            Matter::HeldTooLong { queue, leads, count } => {
+                let links: Vec<String> = leads.iter().map(|lead| self.link(*lead)).collect();
+                let queue = plain(queue, TITLE_CHARS_OF_MANY);
+                let (say, and_more) = match self.language {
+                    Language::En => ("Leads that wait too long in the queue", "and more:"),
+                    Language::Ru => ("Слишком долго ждут лиды в очереди", "и ещё:"),
+                };
+                let rest = count.saturating_sub(leads.len());
+                let rest = if rest > 0 { format!(", {and_more} {rest}") } else { String::new() };
+                format!("{say} {queue}: {count}. {}{rest}", links.join(", "))
+            }
+        };
+        Notice { author: self.author(), to: notice.to, message, tag: notice.tag.clone() }
     }
 
     fn link(&self, lead: LeadId) -> String {
@@ -132,6 +159,7 @@ mod tests {
             template: template.to_owned(),
             digest_template: config::Notify::default().digest_template,
             digest_over: 1,
+            language: Language::En,
             address: "https://acme.bitrix24.com".to_owned(),
         }
     }
@@ -170,6 +198,28 @@ mod tests {
         );
         assert_eq!(notice.tag, "acme/42/1+1");
         assert!(wording("").digest(UserId::new(9).unwrap(), &[]).is_none());
+    }
+
+    #[test]
+    fn leads_that_wait_too_long_are_counted_and_the_first_are_named() {
+        let news = |count| store::Notice {
+            tag: "acme/42/1/held".to_owned(),
+            to: UserId::new(9).unwrap(),
+            matter: Matter::HeldTooLong {
+                queue: "[B]main".to_owned(),
+                leads: [42, 43].into_iter().filter_map(LeadId::new).collect(),
+                count,
+            },
+        };
+        let link = |id| format!("[URL=https://acme.bitrix24.com/crm/lead/details/{id}/]#{id}[/URL]");
+        let expected =
+            format!("Leads that wait too long in the queue ［B］main: 2. {}, {}", link(42), link(43));
+        assert_eq!(wording("").other(&news(2)).message, expected);
+        let russian = Wording { language: Language::Ru, author: None, ..wording("") };
+        let notice = russian.other(&news(7));
+        assert!(notice.message.starts_with("Слишком долго ждут лиды в очереди ［B］main: 7. "));
+        assert!(notice.message.ends_with(", и ещё: 5"), "{}", notice.message);
+        assert_eq!(notice.author, Author::WebhookOwner, "somebody must be told");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl FollowPeople {
             let before = followed.known.send_replace(Arc::new(known.clone()));
             // Who is back may take what waits.
             if !first && known.lets_more_than(&before) {
-                self.store.look_at_holds(portal, self.clock.now()).await?;
+                self.store.look_at_holds(portal).await?;
             }
         }
         Ok(())

@@ -44,9 +44,7 @@ impl Gauges {
     async fn count(&self) -> Result<(), StoreError> {
         for (portal, limits) in &self.portals {
             let now = self.clock.now();
-            let (held, oldest) = self.store.waiting(portal, now).await?;
-            let age = oldest.map(|since| now.duration_since(since).as_secs().max(0));
-            self.metrics.waiting(portal, held, age.unwrap_or_default());
+            self.metrics.waiting(portal, &self.store.waiting(portal, now).await?, now);
             self.metrics.budget(portal, self.store.budget_used(portal, *limits).await?, limits.burst);
         }
         self.metrics.dead_letters(&self.store.dead_letter_counts().await?);

@@ -27,14 +27,10 @@ use store::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::RouterMetrics;
-
-/// When a held lead is looked at again, where it is not known when somebody may take it.
-pub(crate) const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
-
-/// When it is looked at again at the latest: somebody may be back earlier than we know.
-const LOOK_AGAIN_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+use crate::pool::LOOK_AGAIN_AFTER;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Decides the lead events of one portal.
 pub(crate) struct Decide {
@@ -209,6 +205,8 @@ impl Decide {
             orders: Orders::default(),
             title: None,
             timeline: self.language().map(|language| explanation.text(language)),
+            deadline: None,
+            amount: None,
             entries: Vec::new(),
             first_seen,
             decided_at: now,
@@ -222,11 +220,14 @@ impl Decide {
                 new.title = Some(read.title.clone());
             }
             Decision::Hold(hold) => {
-                let look_again_at = match hold.until {
-                    Some(until) => until.clamp(now + LOOK_AGAIN_AFTER, now + LOOK_AGAIN_WITHIN),
-                    None => now + LOOK_AGAIN_AFTER,
+                let look_again_at = now + LOOK_AGAIN_AFTER;
+                new.verdict = Verdict::Hold {
+                    look_again_at: hold.until.map_or(look_again_at, |until| until.min(look_again_at)),
+                    until: hold.until,
                 };
-                new.verdict = Verdict::Hold { look_again_at, until: hold.until };
+                let queue = hold.queue.as_deref().and_then(|queue| routing.queue(queue));
+                new.deadline = queue.and_then(|queue| routing.hold_deadline(queue, now));
+                new.amount = lead.amount();
             }
             Decision::Skip(_) => {}
         }
@@ -311,6 +312,8 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
         orders: Orders::default(),
         title: None,
         timeline: None,
+        deadline: None,
+        amount: None,
         entries: Vec::new(),
         first_seen,
         decided_at: now,
@@ -320,12 +323,14 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
 /// What the store must count for a decision by this routing.
 fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
     let counts_open = routing.counts_open_leads();
-    let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open);
+    let releases = routing.releases_at_a_rate();
+    let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open || releases);
     Counting {
         hour_from: now - HOUR,
         day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
         // Where they were never counted, what was given in the last hour is all that is known.
         open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
+        released_from: releases.then(|| now - MINUTE),
     }
 }
 

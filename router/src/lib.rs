@@ -2,17 +2,17 @@
 //!
 //! For each event: has it been decided before? read the lead ([`handler`]), decide by the current routing
 //! ([`routing`]) in one transaction with the ledger, publish the command. Beside that: held leads are
-//! brought back when their time has come ([`due`]), the portal is asked who is at work ([`ask_people`]) and all
+//! brought back when somebody may take them ([`pool`]), the portal is asked who is at work ([`ask_people`]) and all
 //! replicas go by the answer ([`follow_people`]), dead letters are taken into the store
 //! ([`dead_letters`]), and what waits is counted ([`gauges`]).
 
 mod ask_people;
 mod dead_letters;
-mod due;
 mod follow_people;
 mod gauges;
 mod handler;
 mod metrics;
+mod pool;
 mod routing;
 
 use std::collections::BTreeMap;
@@ -20,26 +20,28 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bitrix24::connect::connect;
-use bitrix24::{LeadReader, PortalMetrics};
+use bitrix24::{LeadReader, Portal, PortalMetrics};
 use common::broker::settle::Settler;
-use common::broker::worker::Worker;
+use common::broker::worker::{Surroundings, Worker};
 use common::budget::Purpose;
 use common::config::{self, Config, ConfigError};
 use common::failure::chain;
 use common::ids::PortalName;
+use common::lifecycle::Stop;
 use common::process::{Context, WrongSetup};
+use distribution::Routing;
 use store::postgres::Postgres;
-use store::{Intervals, Store};
-use tokio::sync::Semaphore;
+use store::{Intervals, KnownPeople, Store};
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::ask_people::AskPeople;
 use crate::dead_letters::DeadLetterTaker;
-use crate::due::Due;
-use crate::follow_people::{FollowPeople, FollowedPeople, heard_of};
+use crate::follow_people::{FollowPeople, heard_of};
 use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
 use crate::metrics::RouterMetrics;
+use crate::pool::Pool;
 use crate::routing::{Follow, Followed};
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
@@ -71,73 +73,29 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let names: Vec<PortalName> = config.portals.iter().map(|portal| portal.name.clone()).collect();
     let metrics = Arc::new(RouterMetrics::register(&context.registry, names)?);
     let follow = follow(&mut context, &texts, &store, &metrics).await?;
-    let surroundings = context.surroundings()?;
     let stop = context.lifecycle.stop();
-    let intervals = Intervals::of(&config.roster);
+    let shared = Shared {
+        store: Arc::clone(&store),
+        metrics: Arc::clone(&metrics),
+        surroundings: context.surroundings()?,
+        intervals: Intervals::of(&config.roster),
+        stop: stop.clone(),
+    };
     let mut people = FollowPeople {
-        portals: config
-            .portals
-            .iter()
-            .map(|portal| (portal.name.clone(), FollowedPeople::default()))
-            .collect(),
+        portals: BTreeMap::new(),
         store: Arc::clone(&store),
         clock: Arc::clone(&context.clock),
     };
     for portal in &config.portals {
-        let Some(routing) = follow.portals.get(&portal.name).map(Followed::subscribe) else { continue };
+        let followed = people.portals.entry(portal.name.clone()).or_default();
+        let Some(routing) = follow.portals.get(&portal.name) else { continue };
         let (account, clock) = (Arc::new(postgres.clone()), Arc::clone(&context.clock));
         let client = connect(portal, &config.portal_requests, account, clock, Arc::clone(&portal_metrics))
             .map_err(|error| WrongSetup(format!("portal {}: webhook_url: {error}", portal.name)))?;
-        let known = people.portals.entry(portal.name.clone()).or_default().subscribe();
-        let ask = AskPeople {
-            portal: client.for_purpose(Purpose::Background),
-            routing: routing.clone(),
-            store: Arc::clone(&store),
-            clock: Arc::clone(&context.clock),
-            metrics: Arc::clone(&metrics),
-            intervals,
-            holder: Uuid::now_v7(),
-            absences_at: None,
-            problems: BTreeMap::new(),
-        };
-        context.lifecycle.spawn("people", ask.run(stop.clone()));
-        let handler = Decide {
-            portal: portal.name.clone(),
-            routing,
-            people: known.clone(),
-            intervals,
-            timeline: portal.timeline,
-            held: LeadReader::new(client.for_purpose(Purpose::Held)),
-            reader: LeadReader::new(client),
-            store: Arc::clone(&store),
-            broker: Arc::clone(&context.broker),
-            topology: Arc::clone(&context.topology),
-            clock: Arc::clone(&context.clock),
-            metrics: Arc::clone(&metrics),
-            deciding: Semaphore::new(DECIDING),
-        };
-        let queue = context.topology.lead_events(&portal.name);
-        let worker =
-            Worker::new(surroundings.clone(), handler, portal.name.clone(), queue, config.router.in_flight);
-        let (clock, stop) = (Arc::clone(&context.clock), stop.clone());
-        context.lifecycle.spawn("lead-events", async move {
-            tokio::select! {
-                () = stop.requested() => {}
-                () = heard_of(known, intervals, &*clock) => {}
-            }
-            worker.run(stop).await;
-        });
+        shared.serve(&mut context, portal, &client, &routing.subscribe(), &followed.subscribe());
     }
     context.lifecycle.spawn("people-known", people.run(stop.clone()));
     context.lifecycle.spawn("routings", follow.run(stop.clone()));
-    let due = Due {
-        portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
-        store: Arc::clone(&store),
-        broker: Arc::clone(&context.broker),
-        topology: Arc::clone(&context.topology),
-        clock: Arc::clone(&context.clock),
-    };
-    context.lifecycle.spawn("held-leads", due.run(stop.clone()));
     let taker = DeadLetterTaker {
         store: Arc::clone(&store),
         settler: Settler::new(Arc::clone(&context.broker), Arc::clone(&context.topology)),
@@ -159,6 +117,78 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     result
 }
 
+/// What the tasks of all portals have in common.
+struct Shared {
+    store: Arc<dyn Store>,
+    metrics: Arc<RouterMetrics>,
+    surroundings: Surroundings,
+    intervals: Intervals,
+    stop: Stop,
+}
+
+impl Shared {
+    /// Starts what is done for one portal.
+    fn serve(
+        &self,
+        context: &mut Context,
+        portal: &config::Portal,
+        client: &Portal,
+        routing: &watch::Receiver<Arc<Routing>>,
+        people: &watch::Receiver<Arc<KnownPeople>>,
+    ) {
+        let ask = AskPeople {
+            portal: client.for_purpose(Purpose::Background),
+            routing: routing.clone(),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&self.metrics),
+            intervals: self.intervals,
+            holder: Uuid::now_v7(),
+            absences_at: None,
+            problems: BTreeMap::new(),
+        };
+        context.lifecycle.spawn("people", ask.run(self.stop.clone()));
+        let pool = Pool {
+            portal: portal.name.clone(),
+            routing: routing.clone(),
+            people: people.clone(),
+            intervals: self.intervals,
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&context.broker),
+            topology: Arc::clone(&context.topology),
+            clock: Arc::clone(&context.clock),
+        };
+        context.lifecycle.spawn("held-leads", pool.run(self.stop.clone()));
+        let handler = Decide {
+            portal: portal.name.clone(),
+            routing: routing.clone(),
+            people: people.clone(),
+            intervals: self.intervals,
+            timeline: portal.timeline,
+            held: LeadReader::new(client.for_purpose(Purpose::Held)),
+            reader: LeadReader::new(client.clone()),
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&context.broker),
+            topology: Arc::clone(&context.topology),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&self.metrics),
+            deciding: Semaphore::new(DECIDING),
+        };
+        let queue = context.topology.lead_events(&portal.name);
+        let in_flight = context.config.router.in_flight;
+        let worker = Worker::new(self.surroundings.clone(), handler, portal.name.clone(), queue, in_flight);
+        let (clock, stop, known) = (Arc::clone(&context.clock), self.stop.clone(), people.clone());
+        let intervals = self.intervals;
+        context.lifecycle.spawn("lead-events", async move {
+            tokio::select! {
+                () = stop.requested() => {}
+                () = heard_of(known, intervals, &*clock) => {}
+            }
+            worker.run(stop).await;
+        });
+    }
+}
+
 /// The routing file of each portal.
 fn texts(config: &Config) -> Result<Vec<(&config::Portal, String)>, WrongSetup> {
     let text = |portal: &'_ config::Portal| {
@@ -176,12 +206,8 @@ async fn follow(
     store: &Arc<dyn Store>,
     metrics: &Arc<RouterMetrics>,
 ) -> anyhow::Result<Follow> {
-    let mut follow = Follow {
-        portals: BTreeMap::new(),
-        store: Arc::clone(store),
-        clock: Arc::clone(&context.clock),
-        metrics: Arc::clone(metrics),
-    };
+    let mut follow =
+        Follow { portals: BTreeMap::new(), store: Arc::clone(store), metrics: Arc::clone(metrics) };
     for (portal, text) in texts {
         let file = (portal.routing.as_path(), text.as_str());
         let current = routing::current(&**store, &portal.name, file, &*context.clock);

@@ -6,8 +6,9 @@ use common::failure::FailureClass;
 use common::ids::PortalName;
 use common::metrics::{counter, gauge};
 use distribution::Routing;
+use jiff::Timestamp;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
-use store::{RosterSource, SavedDecision, Verdict};
+use store::{RosterSource, SavedDecision, Verdict, WaitingLeads};
 
 use crate::handler::word;
 
@@ -20,6 +21,10 @@ pub(crate) struct RouterMetrics {
     given: IntCounterVec,
     /// `rota_held_leads`
     held: IntGaugeVec,
+    /// `rota_held_leads_overdue`
+    held_overdue: IntGaugeVec,
+    /// `rota_oldest_held_lead_age_seconds`
+    held_oldest: IntGaugeVec,
     /// `rota_oldest_unassigned_lead_age_seconds`
     oldest: IntGaugeVec,
     /// `rota_dead_letters`
@@ -57,6 +62,18 @@ impl RouterMetrics {
                 registry,
                 "rota_held_leads",
                 "Leads that wait because nobody can take them now",
+                &["portal"],
+            )?,
+            held_overdue: gauge(
+                registry,
+                "rota_held_leads_overdue",
+                "Held leads that wait longer than their queue's deadline",
+                &["portal"],
+            )?,
+            held_oldest: gauge(
+                registry,
+                "rota_oldest_held_lead_age_seconds",
+                "Since when the lead is held that is held longest; 0 when none is",
                 &["portal"],
             )?,
             oldest: gauge(
@@ -110,8 +127,9 @@ impl RouterMetrics {
             for outcome in ["assign", "hold", "skip"] {
                 metrics.decisions.with_label_values(&[portal, outcome]).inc_by(0);
             }
-            metrics.held.with_label_values(&[portal]).set(0);
-            metrics.oldest.with_label_values(&[portal]).set(0);
+        }
+        for portal in &metrics.portals {
+            metrics.waiting(portal, &WaitingLeads::default(), Timestamp::UNIX_EPOCH);
         }
         metrics.dead_letters(&BTreeMap::new());
         Ok(metrics)
@@ -150,10 +168,18 @@ impl RouterMetrics {
         }
     }
 
-    pub(crate) fn waiting(&self, portal: &PortalName, held: u64, oldest_seconds: i64) {
-        let held = i64::try_from(held).unwrap_or(i64::MAX);
-        self.held.with_label_values(&[portal.as_str()]).set(held);
-        self.oldest.with_label_values(&[portal.as_str()]).set(oldest_seconds);
+    pub(crate) fn waiting(&self, portal: &PortalName, waiting: &WaitingLeads, now: Timestamp) {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let age =
+            |since: Option<Timestamp>| since.map_or(0, |since| now.duration_since(since).as_secs().max(0));
+        for (gauge, value) in [
+            (&self.held, count(waiting.held)),
+            (&self.held_overdue, count(waiting.overdue)),
+            (&self.held_oldest, age(waiting.held_since)),
+            (&self.oldest, age(waiting.oldest)),
+        ] {
+            gauge.with_label_values(&[portal.as_str()]).set(value);
+        }
     }
 
     pub(crate) fn budget(&self, portal: &PortalName, used: u32, burst: u32) {

@@ -72,7 +72,6 @@ pub(crate) fn read(portal: &PortalName, version: &PublishedVersion) -> Result<Ro
 pub(crate) struct Follow {
     pub(crate) portals: BTreeMap<PortalName, Followed>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<RouterMetrics>,
 }
 
@@ -112,7 +111,7 @@ impl Follow {
         let current = self.store.current_versions().await?;
         for (portal, followed) in &mut self.portals {
             if std::mem::take(&mut followed.swapped) {
-                self.store.look_at_holds(portal, self.clock.now()).await?;
+                self.store.look_at_holds(portal).await?;
             }
             let Some(number) = current.get(portal).copied().filter(|number| *number != followed.seen) else {
                 continue;
@@ -128,7 +127,7 @@ impl Follow {
                         author = version.author,
                     );
                     followed.swapped = true;
-                    self.store.look_at_holds(portal, self.clock.now()).await?;
+                    self.store.look_at_holds(portal).await?;
                 }
                 Err(error) => {
                     self.metrics.unreadable_routing(portal);

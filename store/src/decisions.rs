@@ -54,6 +54,10 @@ pub struct NewDecision {
     pub title: Option<String>,
     /// What the lead's timeline is to say of it, if anything.
     pub timeline: Option<String>,
+    /// Of a lead that is held: by when somebody is to take it. That of the first hold stays.
+    pub deadline: Option<Timestamp>,
+    /// Of a lead that is held: its amount, whatever its currency.
+    pub amount: Option<f64>,
     /// The changes of credits; their sum in each ledger is zero.
     pub entries: Vec<LedgerEntry>,
     /// When the lead was first heard of.
@@ -99,6 +103,8 @@ pub struct Counting {
     /// For [`Given::reserved`]: since when the portal's counts of open leads do not know what was given; none where
     /// they are not asked for.
     pub open_from: Option<Timestamp>,
+    /// For [`Given::released`]; none where it does not matter.
+    pub released_from: Option<Timestamp>,
 }
 
 /// How many leads somebody was given.
@@ -110,6 +116,8 @@ pub struct Given {
     pub day: u32,
     /// Those of which the portal did not know at [`Counting::open_from`]: their owner was set later, or is not set yet.
     pub reserved: u32,
+    /// Those that had been held, since [`Counting::released_from`].
+    pub released: u32,
 }
 
 /// How people stand at the moment of a decision, with all earlier ones and none beside it.
@@ -165,28 +173,9 @@ pub trait Decisions: Send + Sync + 'static {
     /// [`StoreError`], throttled.
     async fn published(&self, key: &AssignmentKey, at: Timestamp) -> Result<(), StoreError>;
 
-    /// The held leads whose time to be looked at again has come, longest waiting first, at most
-    /// `limit`; the next look is put off to `next_look`, so that replicas share the work.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn due_holds(
-        &self,
-        portal: &PortalName,
-        now: Timestamp,
-        next_look: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(AssignmentKey, Timestamp)>, StoreError>;
-
     /// Those of these leads that were never decided.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
     async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError>;
-
-    /// Lets all held leads of a portal be looked at again at once.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn look_at_holds(&self, portal: &PortalName, now: Timestamp) -> Result<(), StoreError>;
 }

@@ -130,6 +130,7 @@ impl KnownPeople {
                 open: self.open.get(&user).copied().unwrap_or_default().saturating_add(given.reserved),
                 hour: given.hour,
                 day: given.day,
+                released: given.released,
             }
         };
         let mut roster: Roster =
@@ -217,7 +218,7 @@ default: { queue: main }
 
     fn roster(state: &RosterState, now: Timestamp) -> Roster {
         let routing = Routing::from_yaml(ROUTING, "routing.yaml").unwrap();
-        let given = [(user(12), Given { hour: 1, day: 2, reserved: 3 })].into();
+        let given = [(user(12), Given { hour: 1, day: 2, reserved: 3, released: 0 })].into();
         let intervals =
             Intervals { every: SignedDuration::from_mins(1), absences: SignedDuration::from_mins(10) };
         KnownPeople::from_store(state.clone()).roster(&routing, &given, intervals, now)

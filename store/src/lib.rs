@@ -8,8 +8,10 @@ mod assignments;
 mod dead_letters;
 mod decisions;
 mod givings;
+mod holds;
 mod known_people;
 mod ledgers;
+mod notices;
 pub mod postgres;
 mod rosters;
 mod sweeps;
@@ -30,19 +32,23 @@ pub use decisions::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, Verdict,
 };
 pub use givings::{Givings, NewGiving};
+pub use holds::{DueHolds, HeldQueue, Holds};
 pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
+pub use notices::{Matter, Notice, Notices};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{Timeline, TimelineEntry};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
-pub use waiting::Waiting;
+pub use waiting::{Waiting, WaitingLeads};
 
 /// Everything that is stored; what a stage needs is one or two of these.
 #[async_trait]
 pub trait Store:
     Decisions
     + Givings
+    + Holds
+    + Notices
     + Ledgers
     + Versions
     + Assignments

@@ -243,6 +243,17 @@ pub enum TimelineEntries {
     Ru,
 }
 
+/// The language of notices that are no assignment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// English.
+    #[default]
+    En,
+    /// Russian.
+    Ru,
+}
+
 /// How a person is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -265,6 +276,7 @@ pub struct Notify {
     #[serde(deserialize_with = "number")]
     pub digest_over: u32,
     pub digest_template: String,
+    pub language: Language,
 }
 
 impl Default for Amqp {
@@ -358,6 +370,7 @@ impl Default for Notify {
             template: "You have been assigned a new lead: {title} {link}".to_owned(),
             digest_over: 5,
             digest_template: "You have been assigned {count} new leads: {leads}".to_owned(),
+            language: Language::En,
         }
     }
 }

@@ -149,6 +149,7 @@ impl Writer {
             Limit::Open => self.choose("open leads", "открытых лидов"),
             Limit::PerHour => self.choose("leads in an hour", "лидов за час"),
             Limit::PerDay => self.choose("leads today", "лидов за день"),
+            Limit::ReleasePerMinute => self.choose("held leads in a minute", "отложенных лидов за минуту"),
         };
         match self.language {
             Language::English => format!("at the limit: {count} of {max} {what}"),

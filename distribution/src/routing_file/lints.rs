@@ -257,6 +257,9 @@ fn people(routing: &Routing, places: &Places, problems: &mut Problems) {
         Target::Person { person, .. } => Some(person.user),
         Target::Queue(_) => None,
     }));
+    // Who is told when leads wait too long gets none himself.
+    let told = routing.queues.iter().filter_map(|queue| queue.hold.alarm.as_ref());
+    known.extend(told.map(|alarm| alarm.escalate_to.user));
     for (person, place) in places.people.entries() {
         if !known.contains(&person.user) {
             let message =

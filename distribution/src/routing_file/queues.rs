@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::people::{self, People};
 use super::problem::{Place, Problems};
 use super::section::{self, Section, Word};
+use super::waiting;
 use super::yaml::{Node, Value};
 use crate::name::Name;
 use crate::routing::{Fallback, Member, Queue, Strategy};
+use crate::waiting::HoldRules;
 
 /// The keys of a queue.
 pub(super) const KEYS: &[&str] =
-    &["members", "strategy", "ledger", "working_day", "absences", "limits", "on_duty", "if_nobody"];
+    &["members", "strategy", "ledger", "working_day", "absences", "limits", "on_duty", "if_nobody", "hold"];
 
 /// The keys of a member.
 pub(super) const MEMBER: &[&str] = &["person", "weight"];
@@ -144,6 +146,10 @@ impl Reader<'_> {
             None => Vec::new(),
         };
         let if_nobody = self.if_nobody(&section, problems);
+        let hold = match section.get("hold") {
+            Some(node) => waiting::hold(node, self.people, problems),
+            None => Some(HoldRules::default()),
+        };
         let ledger = ledger?;
         Some(Queue {
             name: Name::from(self.queue.text.as_str()),
@@ -156,6 +162,7 @@ impl Reader<'_> {
             limits,
             on_duty,
             if_nobody: if_nobody?,
+            hold: hold?,
         })
     }
 
@@ -270,7 +277,7 @@ pub(super) fn fallbacks(node: &Node, names: &QueueNames, problems: &mut Problems
 }
 
 /// Reads a key with one of a few words; `None` when it is another, which is noted.
-fn choice<T: Copy>(
+pub(super) fn choice<T: Copy>(
     section: &Section,
     key: &str,
     known: &[(&'static str, T)],

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{conditions, handover, people, queues, rules, schedules};
+use super::{conditions, handover, people, queues, rules, schedules, waiting};
 use crate::fields;
 use crate::routing::Weight;
 
@@ -45,6 +45,7 @@ fn definitions() -> Value {
         "person": section("person", people::KEYS, &["user"]),
         "limits": section("limits", people::LIMITS, &[]),
         "queue": section("queue", queues::KEYS, &["members"]),
+        "hold": section("hold", waiting::HOLD, &[]),
         "member": section("member", queues::MEMBER, &["person"]),
         "rule": with(section("rule", rules::KEYS, &["name"]), &routed),
         "case": with(section("case", rules::CASE, &[]), &routed),
@@ -125,10 +126,13 @@ fn of_key(section: &str, key: &str) -> Value {
         ("cycle", "from") => json!({ "type": "string", "pattern": "^\\d{4}-\\d{2}-\\d{2}$" }),
         ("cycle", _) => json!({ "type": "integer", "minimum": 1, "maximum": 366 }),
         (_, "only_if_owner_in") => json!({ "type": "array", "minItems": 1, "items": count }),
-        (_, "user" | "open" | "per_hour" | "per_day") => count,
+        (_, "user" | "open" | "per_hour" | "per_day" | "release_per_minute") => count,
         (_, "weight") => json!({ "type": "integer", "minimum": 1, "maximum": Weight::MAX.get() }),
         (_, "skills") => list(name()),
         (_, "limits") => of("limits"),
+        (_, "hold") => of("hold"),
+        (_, "deadline") => json!({ "type": "string", "pattern": waiting::DURATION }),
+        (_, "first") => json!({ "enum": words(waiting::FIRST) }),
         (_, "members" | "on_duty") => json!({ "type": "array", "minItems": 1, "items": member }),
         (_, "strategy") => json!({ "enum": words(queues::STRATEGIES) }),
         (_, "working_day") => json!({ "enum": words(queues::WORKING_DAY) }),
@@ -140,7 +144,10 @@ fn of_key(section: &str, key: &str) -> Value {
         (_, "deal") => of("deal"),
         (_, "category") => json!({ "type": "integer", "minimum": 0 }),
         (_, "set") => named(json!({ "type": ["string", "number", "boolean", "null", "array"] })),
-        (_, "name" | "by" | "assign" | "queue" | "person" | "schedule" | "ledger" | "stage") => name(),
+        (
+            _,
+            "name" | "by" | "assign" | "escalate_to" | "queue" | "person" | "schedule" | "ledger" | "stage",
+        ) => name(),
         (section, key) => unreachable!("`{key}` in {section} has no schema"),
     }
 }

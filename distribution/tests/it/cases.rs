@@ -78,6 +78,7 @@ struct Given {
     cause: Cause,
     to: Option<Destination>,
     had: Vec<String>,
+    held: bool,
     from: Option<String>,
 }
 
@@ -92,12 +93,14 @@ struct Known {
     open: u32,
     hour: u32,
     day: u32,
+    released: u32,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        let Presence { active, working_day, absent, paused_until, open, hour, day } = Presence::default();
-        Self { active, working_day, absent, paused_until, open, hour, day }
+        let Presence { active, working_day, absent, paused_until, open, hour, day, released } =
+            Presence::default();
+        Self { active, working_day, absent, paused_until, open, hour, day, released }
     }
 }
 
@@ -111,6 +114,7 @@ impl Known {
             open: self.open,
             hour: self.hour,
             day: self.day,
+            released: self.released,
         }
     }
 }
@@ -168,6 +172,7 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
         cause: case.giving.cause,
         to: case.giving.to.clone(),
         had: case.giving.had.iter().map(|name| user(name)).collect(),
+        held: case.giving.held,
         from: case.giving.from.as_deref().map(user),
     };
     let decision = decide_giving(&lead, &giving, &roster, routing, &ledger, now);

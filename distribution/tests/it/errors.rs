@@ -112,6 +112,48 @@ default: { queue: a, if_nobody: [hold] }
 }
 
 #[test]
+fn what_is_wrong_with_the_leads_that_wait_is_named() {
+    // What is wrong stands on line 6, after `hold:`, from column 11.
+    let found = [
+        "{ deadline: 2h }",
+        "{ escalate_to: anna }",
+        "{ deadline: 2h, escalate_to: ana }",
+        "{ deadline: 2 hours, escalate_to: anna }",
+        "{ deadline: 2, escalate_to: anna }",
+        "{ deadline: 0m, escalate_to: anna }",
+        "{ deadline: 367d, escalate_to: anna }",
+        "{ release_per_minute: 0 }",
+        "{ release_per_minute: many }",
+        "{ first: newest }",
+        "{ until: 9 }",
+        "2h",
+    ]
+    .map(|hold| {
+        let text = format!(
+            "version: 1\npeople: {{ anna: {{ user: 1 }} }}\nqueues:\n  main:\n    members: [anna]\n    hold: {hold}\ndefault: {{ queue: main }}\n"
+        );
+        Routing::from_yaml(&text, "hold").expect_err(hold).to_string()
+    });
+    assert_eq!(
+        found,
+        [
+            "hold:6:11: `deadline` without `escalate_to`; name who is told: `escalate_to: PERSON`",
+            "hold:6:11: `escalate_to` without `deadline`; say after how long he is told: `deadline: 2h`",
+            "hold:6:40: unknown person `ana`; did you mean `anna`?",
+            "hold:6:23: `deadline`: `2 hours` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "hold:6:23: `deadline`: `2` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "hold:6:23: `deadline`: `0m` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "hold:6:23: `deadline`: `367d` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "hold:6:33: `release_per_minute` must be a whole number from 1",
+            "hold:6:33: `release_per_minute` must be a whole number from 1",
+            "hold:6:20: unknown word `newest` in `first`; known: `oldest`, `most_valuable`",
+            "hold:6:13: unknown key `until` in `hold`; known: `deadline`, `escalate_to`, `release_per_minute`, `first`",
+            "hold:6:11: `hold` must be a mapping; its keys: `deadline`, `escalate_to`, `release_per_minute`, `first`",
+        ]
+    );
+}
+
+#[test]
 fn queues_that_hand_leads_round_in_a_circle_are_named_once() {
     check(
         "version: 1

@@ -49,11 +49,11 @@ prop_compose! {
         ]),
         absent in vec((-48..48_i64, 1..48_i64), 0..3),
         paused in prop::option::weighted(0.1, -2..4_i64),
-        open in 0..5_u32, hour in 0..3_u32, day in 0..4_u32,
+        open in 0..5_u32, hour in 0..3_u32, day in 0..4_u32, released in 0..3_u32,
     ) -> Presence {
         let absence = |(from, length): (i64, i64)| Absence(NOW + from.hours(), NOW + (from + length).hours());
         Presence {
-            active, working_day, open, hour, day,
+            active, working_day, open, hour, day, released,
             absent: absent.into_iter().map(absence).collect(),
             paused_until: paused.map(|hours| NOW + hours.hours()),
         }

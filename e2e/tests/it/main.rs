@@ -4,9 +4,11 @@
 
 mod bad_days;
 mod broker;
+mod clocked;
 mod common_parts;
 mod deployment;
 mod documents;
+mod holding;
 mod observability;
 mod orders;
 mod pipeline;

@@ -97,8 +97,9 @@ async fn given(
     }
     let users: Vec<i64> = counting.day_from.keys().map(|user| bigint(user.get())).collect();
     let days: Vec<SqlTimestamp> = counting.day_from.values().map(|day| day.to_sqlx()).collect();
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
-        "SELECT to_user, count(*) FILTER (WHERE decided_at > $2), count(*) FILTER (WHERE decided_at >= day)
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT to_user, count(*) FILTER (WHERE decided_at > $2), count(*) FILTER (WHERE decided_at >= day),
+                count(*) FILTER (WHERE released AND decided_at > $5)
          FROM unnest($3::bigint[], $4::timestamptz[]) AS people (id, day)
          JOIN decisions ON portal = $1 AND outcome = 'assign' AND to_user = id AND decided_at >= least(day, $2)
          GROUP BY to_user",
@@ -107,11 +108,14 @@ async fn given(
     .bind(counting.hour_from.to_sqlx())
     .bind(&users)
     .bind(days)
+    .bind(counting.released_from.map(ToSqlx::to_sqlx))
     .fetch_all(&mut *connection)
     .await?;
     let count = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
-    let one =
-        |(id, hour, day)| Some((user(Some(id))?, Given { hour: count(hour), day: count(day), reserved: 0 }));
+    let one = |(id, hour, day, released)| {
+        let given = Given { hour: count(hour), day: count(day), reserved: 0, released: count(released) };
+        Some((user(Some(id))?, given))
+    };
     let mut given: BTreeMap<UserId, Given> = rows.into_iter().filter_map(one).collect();
     let Some(open_from) = counting.open_from else { return Ok(given) };
     // A command that is not carried out within that time has become a dead letter, or waits for a portal that is away.
@@ -141,6 +145,7 @@ async fn save(
     connection: &mut PgConnection,
     key: &AssignmentKey,
     new: NewDecision,
+    released: bool,
 ) -> Result<SavedDecision, sqlx::Error> {
     let (lead, epoch) = (bigint(key.lead.get()), bigint(key.epoch.0.into()));
     let (to, person, look_again_at) = match &new.verdict {
@@ -151,14 +156,15 @@ async fn save(
     sqlx::query(
         "INSERT INTO decisions (portal, lead_id, epoch, outcome, from_user, to_user, person, queue, rule,
                                 reason, explanation, routing_version, first_seen, decided_at, look_again_at,
-                                orders, title)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                                orders, title, released)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
          ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
              outcome = excluded.outcome, from_user = excluded.from_user, to_user = excluded.to_user,
              person = excluded.person, queue = excluded.queue, rule = excluded.rule,
              reason = excluded.reason, explanation = excluded.explanation,
              routing_version = excluded.routing_version, decided_at = excluded.decided_at,
-             look_again_at = excluded.look_again_at, orders = excluded.orders, title = excluded.title
+             look_again_at = excluded.look_again_at, orders = excluded.orders, title = excluded.title,
+             released = excluded.released
          WHERE decisions.outcome = 'hold'",
     )
     .bind(key.portal.as_str())
@@ -179,6 +185,7 @@ async fn save(
     .bind(Json(&new.orders))
     // The only character that PostgreSQL's text cannot hold.
     .bind(new.title.map(|title| title.replace('\0', "\u{fffd}")))
+    .bind(released)
     .execute(&mut *connection)
     .await?;
     for entry in &new.entries {
@@ -224,15 +231,17 @@ impl Decisions for Postgres {
         if givings::under_way(&mut transaction, key).await.map_err(&failed)? {
             return Ok(Decided::TooEarly);
         }
-        let giving = givings::find(&mut transaction, key).await.map_err(&failed)?;
+        let mut giving = givings::find(&mut transaction, key).await.map_err(&failed)?;
+        giving.held = before.is_some();
         let balances = ledgers::balances(&mut transaction, &key.portal).await.map_err(&failed)?;
         let given = given(&mut transaction, &key.portal, counting).await.map_err(&failed)?;
         let mut new = decide(&Standing { balances, given, giving });
         // A lead that still waits has said so before.
-        let still_waits = before.is_some() && matches!(new.verdict, Verdict::Hold { .. });
-        let entry = new.timeline.take().filter(|_| !still_waits);
-        let saved = save(&mut transaction, key, new).await.map_err(&failed)?;
-        waiting::decided(&mut transaction, &saved).await.map_err(&failed)?;
+        let (was_held, is_held) = (before.is_some(), matches!(new.verdict, Verdict::Hold { .. }));
+        let entry = new.timeline.take().filter(|_| !(was_held && is_held));
+        let (deadline, amount) = (new.deadline, new.amount);
+        let saved = save(&mut transaction, key, new, was_held && !is_held).await.map_err(&failed)?;
+        waiting::decided(&mut transaction, &saved, deadline, amount).await.map_err(&failed)?;
         if let Some(text) = entry {
             timeline::decided(&mut transaction, &saved, &text).await.map_err(&failed)?;
         }
@@ -254,38 +263,6 @@ impl Decisions for Postgres {
         Ok(())
     }
 
-    async fn due_holds(
-        &self,
-        portal: &PortalName,
-        now: Timestamp,
-        next_look: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(AssignmentKey, Timestamp)>, StoreError> {
-        let rows: Vec<(i64, i32, SqlTimestamp)> = sqlx::query_as(
-            "UPDATE decisions SET look_again_at = $3
-             WHERE (portal, lead_id, epoch) IN (
-                 SELECT portal, lead_id, epoch FROM decisions
-                 WHERE portal = $1 AND outcome = 'hold' AND look_again_at <= $2
-                 ORDER BY first_seen, lead_id LIMIT $4 FOR UPDATE SKIP LOCKED)
-             RETURNING lead_id, epoch, first_seen",
-        )
-        .bind(portal.as_str())
-        .bind(now.to_sqlx())
-        .bind(next_look.to_sqlx())
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::during("looking for held leads"))?;
-        let mut due: Vec<_> = rows
-            .into_iter()
-            .filter_map(|(lead, epoch, seen)| {
-                Some((crate::assignments::key(portal, lead, epoch)?, seen.to_jiff()))
-            })
-            .collect();
-        due.sort_by_key(|(key, seen)| (*seen, key.lead));
-        Ok(due)
-    }
-
     async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError> {
         let ids: Vec<i64> = leads.iter().map(|lead| bigint(lead.get())).collect();
         let rows: Vec<(i64,)> = sqlx::query_as(
@@ -298,18 +275,5 @@ impl Decisions for Postgres {
         .await
         .map_err(StoreError::during("looking for undecided leads"))?;
         Ok(rows.into_iter().filter_map(|(id,)| u64::try_from(id).ok().and_then(LeadId::new)).collect())
-    }
-
-    async fn look_at_holds(&self, portal: &PortalName, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE decisions SET look_again_at = $2
-             WHERE portal = $1 AND outcome = 'hold' AND look_again_at > $2",
-        )
-        .bind(portal.as_str())
-        .bind(now.to_sqlx())
-        .execute(&self.pool)
-        .await
-        .map_err(StoreError::during("looking at held leads at once"))?;
-        Ok(())
     }
 }

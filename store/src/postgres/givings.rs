@@ -36,6 +36,8 @@ pub(super) async fn find(connection: &mut PgConnection, key: &AssignmentKey) -> 
         cause: Cause::ALL.into_iter().find(|known| known.as_str() == cause).unwrap_or(Cause::Robot),
         to: queue.or_else(|| person.map(|person| Destination::Person(Name::from(person)))),
         from: user(from),
+        // The decision before tells.
+        held: false,
         had: had.into_iter().filter_map(|had| user(Some(had))).collect(),
     })
 }

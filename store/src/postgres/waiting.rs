@@ -8,10 +8,15 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
 
 use super::{Postgres, bigint};
-use crate::{SavedDecision, StoreError, Verdict, Waiting};
+use crate::{SavedDecision, StoreError, Verdict, Waiting, WaitingLeads};
 
 /// In the transaction that writes a decision: whether its lead waits now, and for what.
-pub(super) async fn decided(connection: &mut PgConnection, saved: &SavedDecision) -> Result<(), sqlx::Error> {
+pub(super) async fn decided(
+    connection: &mut PgConnection,
+    saved: &SavedDecision,
+    deadline: Option<Timestamp>,
+    amount: Option<f64>,
+) -> Result<(), sqlx::Error> {
     let key = &saved.key;
     let (state, held_until) = match saved.verdict {
         Verdict::Assign { .. } => (Some("assigned"), None),
@@ -20,17 +25,23 @@ pub(super) async fn decided(connection: &mut PgConnection, saved: &SavedDecision
     };
     let query = match state {
         Some(state) => sqlx::query(
-            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, held_until)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (portal, lead_id, epoch)
-             DO UPDATE SET state = excluded.state, held_until = excluded.held_until",
+            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, held_until, held_since, deadline_at,
+                                        amount)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+                 state = excluded.state, held_until = excluded.held_until, amount = excluded.amount,
+                 held_since = COALESCE(waiting_leads.held_since, excluded.held_since),
+                 deadline_at = COALESCE(waiting_leads.deadline_at, excluded.deadline_at)",
         )
         .bind(key.portal.as_str())
         .bind(bigint(key.lead.get()))
         .bind(bigint(key.epoch.0.into()))
         .bind(state)
         .bind(saved.first_seen.to_sqlx())
-        .bind(held_until.map(ToSqlx::to_sqlx)),
+        .bind(held_until.map(ToSqlx::to_sqlx))
+        .bind((state == "held").then(|| saved.decided_at.to_sqlx()))
+        .bind(deadline.map(ToSqlx::to_sqlx))
+        .bind(amount),
         None => sqlx::query("DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3")
             .bind(key.portal.as_str())
             .bind(bigint(key.lead.get()))
@@ -59,14 +70,13 @@ impl Waiting for Postgres {
         Ok(())
     }
 
-    async fn waiting(
-        &self,
-        portal: &PortalName,
-        now: Timestamp,
-    ) -> Result<(u64, Option<Timestamp>), StoreError> {
+    async fn waiting(&self, portal: &PortalName, now: Timestamp) -> Result<WaitingLeads, StoreError> {
+        type Row = (i64, i64, Option<SqlTimestamp>, Option<SqlTimestamp>);
         // A lead may have been decided, and be done with, between the two looks of `note_undecided`.
-        let (held, oldest): (i64, Option<SqlTimestamp>) = sqlx::query_as(
+        let (held, overdue, held_since, oldest): Row = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE state = 'held'),
+                    count(*) FILTER (WHERE state = 'held' AND deadline_at <= $2),
+                    min(held_since) FILTER (WHERE state = 'held'),
                     min(greatest(first_seen, held_until)) FILTER (WHERE held_until IS NULL OR held_until <= $2)
              FROM waiting_leads AS waiting
              WHERE portal = $1 AND NOT (state = 'undecided' AND EXISTS (
@@ -78,6 +88,12 @@ impl Waiting for Postgres {
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::during("counting waiting leads"))?;
-        Ok((u64::try_from(held).unwrap_or_default(), oldest.map(SqlTimestamp::to_jiff)))
+        let count = |count: i64| u64::try_from(count).unwrap_or_default();
+        Ok(WaitingLeads {
+            held: count(held),
+            overdue: count(overdue),
+            held_since: held_since.map(SqlTimestamp::to_jiff),
+            oldest: oldest.map(SqlTimestamp::to_jiff),
+        })
     }
 }

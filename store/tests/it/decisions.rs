@@ -1,9 +1,9 @@
 //! Decisions and the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::ids::UserId;
+use common::ids::{PortalName, UserId};
 use common::messages::{AssignmentKey, Deal, Epoch, Orders};
 use distribution::EntryKind;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use store::postgres::Postgres;
 use store::{
     AssignmentState, Assignments, Balances, Counting, DeadLetter, DeadLetters, Decided, Decisions, Done,
-    Given, LedgerEntry, Ledgers, Manual, NewDecision, SavedDecision, Standing, Verdict, Waiting,
+    Given, Holds, LedgerEntry, Ledgers, Manual, NewDecision, SavedDecision, Standing, Verdict, Waiting,
 };
 use tokio::task::JoinSet;
 
@@ -33,6 +33,8 @@ pub fn decision(verdict: Verdict) -> NewDecision {
         routing_version: 3,
         title: Some("Flat \0".to_owned()),
         timeline: None,
+        deadline: None,
+        amount: None,
         orders: Orders::default(),
         entries: Vec::new(),
         first_seen: at(0),
@@ -44,7 +46,7 @@ pub fn assign(to: UserId) -> Verdict {
     Verdict::Assign { to, person: format!("person-{}", to.get()) }
 }
 
-fn hold(until: Timestamp) -> Verdict {
+pub fn hold(until: Timestamp) -> Verdict {
     Verdict::Hold { look_again_at: until, until: None }
 }
 
@@ -59,6 +61,12 @@ pub async fn decide(store: &Postgres, key: &AssignmentKey, new: NewDecision) -> 
         Decided::Before(before) => panic!("{key} had been decided: {before:?}"),
         Decided::TooEarly => panic!("{key}: an earlier giving is under way"),
     }
+}
+
+/// How many leads are held, and since when the oldest of all that wait has waited.
+async fn waiting(store: &Postgres, portal: &PortalName, now: Timestamp) -> (u64, Option<Timestamp>) {
+    let waiting = store.waiting(portal, now).await.unwrap();
+    (waiting.held, waiting.oldest)
 }
 
 #[tokio::test]
@@ -162,34 +170,7 @@ async fn a_hold_is_decided_again_and_replaced_and_keeps_its_first_sight() {
     decide(&store, &key(42), assigned).await;
     let found = store.decision(&key(42)).await.unwrap().unwrap();
     assert_eq!((found.verdict, found.first_seen, found.decided_at), (assign(user(12)), at(0), at(120)));
-    assert!(store.due_holds(&portal("acme"), at(1000), at(2000), 10).await.unwrap().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_due_hold_goes_to_one_of_two_that_look_at_once_and_its_next_look_is_put_off() {
-    let store = store().await;
-    for number in 1..=20 {
-        let first_seen = at(-i64::try_from(number).unwrap());
-        decide(&store, &key(number), NewDecision { first_seen, ..decision(hold(at(60))) }).await;
-    }
-    decide(&store, &key(21), decision(hold(at(61)))).await;
-    let beta = AssignmentKey { portal: portal("beta"), ..key(22) };
-    decide(&store, &beta, decision(hold(at(60)))).await;
-
-    let acme = portal("acme");
-    let longest_waiting = store.due_holds(&acme, at(60), at(90), 2).await.unwrap();
-    assert_eq!(longest_waiting, [(key(20), at(-20)), (key(19), at(-19))]);
-
-    let look = || store.due_holds(&acme, at(60), at(90), 100);
-    let (one, other) = tokio::join!(look(), look());
-    let found: Vec<_> = one.unwrap().into_iter().chain(other.unwrap()).map(|(key, _)| key.lead).collect();
-    assert_eq!(found.len(), 18);
-    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), (1..=18).map(lead).collect());
-
-    let later = |now| store.due_holds(&acme, at(now), at(1000), 100);
-    assert!(later(60).await.unwrap().is_empty());
-    assert_eq!(later(89).await.unwrap(), [(key(21), at(0))]);
-    assert_eq!(later(90).await.unwrap().len(), 20);
+    assert!(store.held_queues(&portal("acme")).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -208,12 +189,12 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
     let store = store().await;
     let acme = portal("acme");
     let seen = |seconds, verdict| NewDecision { first_seen: at(seconds), ..decision(verdict) };
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, None));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, None));
     decide(&store, &key(1), seen(1, Verdict::Skip)).await;
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, None));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, None));
     decide(&store, &key(2), seen(20, hold(at(100)))).await;
     decide(&store, &key(3), seen(10, assign(user(12)))).await;
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (1, Some(at(10))));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (1, Some(at(10))));
 
     let done = |finished| Done {
         key: key(3),
@@ -224,9 +205,9 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
         finished,
     };
     store.done(&[done(None)], at(30)).await.unwrap();
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (1, Some(at(10))));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (1, Some(at(10))));
     store.done(&[done(Some("assigned"))], at(40)).await.unwrap();
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (1, Some(at(20))));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (1, Some(at(20))));
 }
 
 #[tokio::test]
@@ -236,12 +217,12 @@ async fn a_lead_that_cannot_be_decided_waits_until_it_is_or_is_buried() {
     store.note_undecided(&key(1), at(5)).await.unwrap();
     store.note_undecided(&key(1), at(6)).await.unwrap();
     store.note_undecided(&key(2), at(7)).await.unwrap();
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, Some(at(5))), "the first sight counts");
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(5))), "the first sight counts");
 
     decide(&store, &key(1), decision(Verdict::Skip)).await;
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, Some(at(7))));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(7))));
     store.note_undecided(&key(1), at(5)).await.unwrap();
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, Some(at(7))), "it is decided");
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(7))), "it is decided");
 
     let buried = |kind: &str, number| DeadLetter {
         message_id: String::new(),
@@ -260,13 +241,9 @@ async fn a_lead_that_cannot_be_decided_waits_until_it_is_or_is_buried() {
     decide(&store, &key(3), NewDecision { first_seen: at(8), ..decision(assign(user(12))) }).await;
     store.bury(&buried("lead-event", 2)).await.unwrap();
     store.bury(&buried("lead-event", 3)).await.unwrap();
-    assert_eq!(
-        store.waiting(&acme, at(1000)).await.unwrap(),
-        (0, Some(at(8))),
-        "its command is still under way"
-    );
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(8))), "its command is still under way");
     store.bury(&buried("assignment-command", 3)).await.unwrap();
-    assert_eq!(store.waiting(&acme, at(1000)).await.unwrap(), (0, None));
+    assert_eq!(waiting(&store, &acme, at(1000)).await, (0, None));
 }
 
 #[tokio::test]
@@ -276,33 +253,24 @@ async fn a_lead_held_until_the_office_opens_waits_from_then_on() {
     let held = Verdict::Hold { look_again_at: at(600), until: Some(at(3600)) };
     let saved = decide(&store, &key(1), decision(held)).await;
     assert_eq!(store.decision(&key(1)).await.unwrap(), Some(saved));
-    assert_eq!(store.waiting(&acme, at(3599)).await.unwrap(), (1, None));
-    assert_eq!(store.waiting(&acme, at(3700)).await.unwrap(), (1, Some(at(3600))));
+    assert_eq!(waiting(&store, &acme, at(3599)).await, (1, None));
+    assert_eq!(waiting(&store, &acme, at(3700)).await, (1, Some(at(3600))));
     // Found that nobody is known to come: it has waited from the beginning.
     decide(&store, &key(1), decision(hold(at(60)))).await;
-    assert_eq!(store.waiting(&acme, at(10)).await.unwrap(), (1, Some(at(0))));
+    assert_eq!(waiting(&store, &acme, at(10)).await, (1, Some(at(0))));
     decide(&store, &key(1), decision(assign(user(12)))).await;
-    assert_eq!(store.waiting(&acme, at(10)).await.unwrap(), (0, Some(at(0))));
-}
-
-#[tokio::test]
-async fn held_leads_can_be_looked_at_at_once() {
-    let store = store().await;
-    for (number, verdict) in [(1, hold(at(600))), (2, hold(at(10))), (3, assign(user(12)))] {
-        decide(&store, &key(number), decision(verdict)).await;
-    }
-    store.look_at_holds(&portal("beta"), at(20)).await.unwrap();
-    let due = async |now| store.due_holds(&portal("acme"), now, at(900), 10).await.unwrap().len();
-    assert_eq!(due(at(20)).await, 1);
-    store.look_at_holds(&portal("acme"), at(20)).await.unwrap();
-    assert_eq!(due(at(20)).await, 2);
+    assert_eq!(waiting(&store, &acme, at(10)).await, (0, Some(at(0))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
     let store = Arc::new(store().await);
-    let counting =
-        Counting { hour_from: at(-3600), day_from: [(user(11), at(-7200))].into(), open_from: None };
+    let counting = Counting {
+        hour_from: at(-3600),
+        day_from: [(user(11), at(-7200))].into(),
+        open_from: None,
+        released_from: None,
+    };
     // Before the hour, before the day, and of somebody who is not counted.
     for (number, to, decided_at) in [(101, 11, at(-4000)), (102, 11, at(-7300)), (103, 12, at(0))] {
         let old = NewDecision { decided_at, ..decision(assign(user(to))) };
@@ -322,7 +290,7 @@ async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
     }
     decisions.join_all().await;
     let count = |standing: &Standing| {
-        assert_eq!(standing.given, [(user(11), Given { hour: 5, day: 6, reserved: 0 })].into());
+        assert_eq!(standing.given, [(user(11), Given { hour: 5, day: 6, reserved: 0, released: 0 })].into());
         decision(Verdict::Skip)
     };
     store.decide(&key(50), &counting, Box::new(count)).await.unwrap();

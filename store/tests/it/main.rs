@@ -6,6 +6,7 @@ mod assignments;
 mod budget;
 mod decisions;
 mod givings;
+mod holds;
 mod others;
 mod rosters;
 mod schema;

@@ -1,0 +1,87 @@
+//! How long a lead may wait in a queue, and what happens then.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::calendar::Calendar;
+use crate::eligibility::Demands;
+use crate::name::Name;
+use crate::roster::Roster;
+use crate::routing::{Fallback, Person, Queue, Routing};
+
+/// What a queue says of its leads that are held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HoldRules {
+    /// How long one may wait, and who is told of those that wait longer.
+    pub alarm: Option<HoldAlarm>,
+    /// How many of them one person is given in 60 seconds; `None` for as many as his limits let.
+    pub release_per_minute: Option<u32>,
+    /// Which of them go first.
+    pub first: First,
+}
+
+/// The end of patience with a held lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldAlarm {
+    /// How long it may wait, in time in which somebody of the queue's people works by his schedule.
+    pub deadline: SignedDuration,
+    /// Who is told.
+    pub escalate_to: Arc<Person>,
+}
+
+/// Which held leads of a queue go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum First {
+    /// Who has waited longest; of equals the most valuable.
+    #[default]
+    Oldest,
+    /// The largest amount, whatever its currency; of equals who has waited longest.
+    MostValuable,
+}
+
+impl Routing {
+    /// The queue of this name.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<&Queue> {
+        self.queues.iter().find(|queue| queue.name.as_str() == name)
+    }
+
+    /// The person of this name.
+    #[must_use]
+    pub fn person(&self, name: &str) -> Option<&Arc<Person>> {
+        self.people.iter().find(|person| person.name.as_str() == name)
+    }
+
+    /// Whether any queue gives held leads away at a rate.
+    #[must_use]
+    pub fn releases_at_a_rate(&self) -> bool {
+        self.queues.iter().any(|queue| queue.hold.release_per_minute.is_some())
+    }
+
+    /// How many people might take a lead of this queue now, of all whom it asks. Skills depend on the lead and play no part.
+    #[must_use]
+    pub fn takers(&self, queue: &str, roster: &Roster, now: Timestamp) -> usize {
+        let calendar = Calendar::at(self, now);
+        let start = self.queues.iter().position(|known| known.name.as_str() == queue);
+        let (mut waiting, mut asked, mut takers) = (Vec::from_iter(start), Vec::new(), Vec::<&Name>::new());
+        while let Some(number) = waiting.pop() {
+            let Some(queue) = self.queues.get(number).filter(|_| !asked.contains(&number)) else { continue };
+            asked.push(number);
+            let on_duty: &[_] =
+                if queue.if_nobody.contains(&Fallback::OnDuty) { &queue.on_duty } else { &[] };
+            for member in queue.members.iter().chain(on_duty) {
+                let presence = roster.get(member.person.user);
+                let may = Demands::of_anything(queue).refusal(&member.person, presence, &calendar).is_none();
+                if may && !takers.contains(&&member.person.name) {
+                    takers.push(&member.person.name);
+                }
+            }
+            waiting.extend(queue.if_nobody.iter().filter_map(|fallback| match fallback {
+                Fallback::Queue(next) => Some(*next),
+                Fallback::OnDuty | Fallback::Hold => None,
+            }));
+        }
+        takers.len()
+    }
+}

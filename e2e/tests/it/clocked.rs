@@ -1,0 +1,149 @@
+//! The stages inside the test's own process, on the real services, with a clock that the test moves.
+
+use std::time::{Duration, Instant};
+
+use common::clock::ManualClock;
+use common::config::Config;
+use common::lifecycle::Stop;
+use common::messages::{AssignmentKey, Epoch};
+use common::process::Context;
+use e2e::harness::{Ground, PORTAL, Plan};
+use e2e::portal::{PortalControl, PortalLead, client, send};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use store::postgres::Postgres;
+use store::{Decisions as _, SavedDecision, Waiting as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::common_parts::{SOON, amqp_url, database_url};
+
+/// Running stages; dropping it ends them.
+pub struct Clocked {
+    pub portal: PortalControl,
+    pub ground: Ground,
+    pub store: Postgres,
+    clock: ManualClock,
+    routers: Vec<u16>,
+    stop: Stop,
+    stages: JoinSet<anyhow::Result<()>>,
+}
+
+impl Clocked {
+    /// One ingest, and as many others as planned, at this time.
+    pub async fn start(plan: &Plan, at: &str) -> Self {
+        let ground = Ground::prepare(&amqp_url(), &database_url(), plan).await.unwrap();
+        let clock = ManualClock::starting_at(at.parse().unwrap());
+        let (stop, mut stages, mut admins) = (Stop::default(), JoinSet::new(), Vec::new());
+        let mut context = async |stage| {
+            let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            admins.push((stage, admin.local_addr().unwrap().port()));
+            let config = Config::load(Some(&ground.config())).unwrap();
+            let mut context = Context::start(stage, config, admin, stop.clone()).unwrap();
+            context.clock = std::sync::Arc::new(clock.clone());
+            context
+        };
+        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = http.local_addr().unwrap().port();
+        stages.spawn(ingest::serve(context("ingest").await, http));
+        for _ in 0..plan.routers {
+            stages.spawn(router::run(context("router").await));
+        }
+        for _ in 0..plan.notifiers {
+            stages.spawn(notifier::run(context("notifier").await));
+        }
+        let routers = admins.iter().filter(|(stage, _)| *stage == "router").map(|(_, port)| *port).collect();
+        let store = Postgres::prepare(&ground.database_url.clone().into(), 2).unwrap();
+        let clocked = Self { portal: ground.portal.clone(), ground, store, clock, routers, stop, stages };
+        for (stage, port) in admins {
+            let url = format!("http://127.0.0.1:{port}/ready");
+            let ready = async || Ok(matches!(send(client()?.get(&url)).await, Ok((200, _))));
+            clocked.wait_for(&format!("{stage} is ready"), ready).await;
+        }
+        let events_to = Ground::events_url(port);
+        clocked.portal.change_settings(&json!({ "events_to": events_to })).await.unwrap();
+        clocked
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        use common::clock::Clock as _;
+        self.clock.now()
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: SignedDuration) {
+        self.clock.advance(by);
+    }
+
+    /// Waits until `condition` holds; panics when it does not within a minute.
+    pub async fn wait_for(&self, what: &str, condition: impl AsyncFn() -> anyhow::Result<bool>) {
+        self.wait_within(SOON, what, condition).await;
+    }
+
+    /// The same, with another limit.
+    pub async fn wait_within(
+        &self,
+        limit: Duration,
+        what: &str,
+        condition: impl AsyncFn() -> anyhow::Result<bool>,
+    ) {
+        let end = Instant::now() + limit;
+        while !condition().await.unwrap_or_else(|error| panic!("{what}: {error:#}")) {
+            assert!(Instant::now() < end, "not within {limit:?}: {what}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until so many notices were sent.
+    pub async fn wait_for_notices(&self, count: usize) {
+        let enough = async || Ok(self.portal.notifications().await?.len() >= count);
+        self.wait_for(&format!("{count} notices"), enough).await;
+    }
+
+    /// Waits until so many leads are held.
+    pub async fn wait_for_held(&self, count: usize) {
+        self.wait_for(&format!("{count} leads are held"), async || {
+            let waiting = self.store.waiting(&PORTAL.parse()?, self.now()).await?;
+            Ok(waiting.held == u64::try_from(count)?)
+        })
+        .await;
+    }
+
+    /// How a giving of a lead was decided.
+    pub async fn decision(&self, lead: u64, epoch: u32) -> SavedDecision {
+        let lead = lead.to_string().parse().unwrap();
+        let key = AssignmentKey { portal: PORTAL.parse().unwrap(), lead, epoch: Epoch(epoch) };
+        self.store.decision(&key).await.unwrap().unwrap_or_else(|| panic!("{key} is not decided"))
+    }
+
+    /// The sum of a metric over the routers.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let mut sum = 0.0;
+        for port in &self.routers {
+            let url = format!("http://127.0.0.1:{port}/metrics");
+            let (_, text) = send(client().unwrap().get(url)).await.unwrap();
+            let values = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+            sum += values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>();
+        }
+        sum
+    }
+
+    /// The leads, in order.
+    pub async fn leads(&self) -> Vec<PortalLead> {
+        self.portal.leads().await.unwrap()
+    }
+
+    /// Adds leads; answers their ids.
+    pub async fn add_leads(&self, new: Value) -> Vec<u64> {
+        self.portal.add_leads(&new).await.unwrap()
+    }
+
+    /// Stops all stages in order.
+    pub async fn stop(mut self) {
+        self.stop.request();
+        while let Some(ended) = self.stages.join_next().await {
+            ended.unwrap().unwrap();
+        }
+    }
+}
