@@ -3,11 +3,12 @@
 //!
 //! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]), what
 //! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
-//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`]), and how many wishes become one
+//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`], [`answers`]), and how many wishes become one
 //! request ([`pack`], [`lead_reader`]).
 //!
 //! Nothing here knows a rule of distribution, a queue or a table. Nothing is repeated here either.
 
+pub mod answers;
 pub mod client;
 pub mod code;
 pub mod command;

@@ -22,6 +22,7 @@ mod rule_index;
 mod calendar;
 mod roster;
 
+mod answer;
 mod eligibility;
 mod giving;
 mod ledger;
@@ -39,6 +40,7 @@ mod fields;
 mod routing_file;
 mod whereabouts;
 
+pub use answer::{AnswerRules, AnswerTimes, Then};
 pub use correction::CorrectionError;
 pub use decide::{decide, decide_giving};
 pub use decision::{Assignment, DealOrder, Decision, Hold, Orders, Skip};

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustc_hash::FxHashSet;
 
+use crate::answer::AnswerRules;
 use crate::condition::{Condition, Expected};
 use crate::decision::Orders;
 use crate::facts::Facts;
@@ -123,6 +124,8 @@ pub struct Queue {
     pub(crate) if_nobody: Vec<Fallback>,
     /// What becomes of its leads that are held.
     pub hold: HoldRules,
+    /// By when its leads are to be answered, if they are.
+    pub answer: Option<AnswerRules>,
 }
 
 /// What is tried when nobody who should may take a lead.

@@ -10,6 +10,7 @@ mod yaml;
 mod known;
 mod section;
 
+mod answer;
 mod schedules;
 mod times;
 mod waiting;

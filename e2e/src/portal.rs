@@ -169,6 +169,14 @@ impl PortalControl {
         self.send(request).await.map(drop)
     }
 
+    /// The owner of a lead made a call, or did what the fields say.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn add_activity(&self, lead: u64, fields: &Value) -> anyhow::Result<()> {
+        self.post(&format!("activities/{lead}"), fields).await.map(drop)
+    }
+
     /// A person changes a lead.
     ///
     /// # Errors

@@ -109,6 +109,41 @@ impl Wording {
                 let rest = if rest > 0 { format!(", {and_more} {rest}") } else { String::new() };
                 format!("{say} {queue}: {count}. {}{rest}", links.join(", "))
             }
+            Matter::Reminder { lead, minutes } => {
+                let link = self.link(*lead);
+                match self.language {
+                    Language::En => {
+                        format!(
+                            "Lead {link} still waits for your answer. In {minutes} min it goes to somebody else."
+                        )
+                    }
+                    Language::Ru => {
+                        format!("Лид {link} ждёт вашего ответа. Через {minutes} мин. он перейдёт к другому.")
+                    }
+                }
+            }
+            Matter::TakenAway { lead, person } => {
+                let (link, person) = (self.link(*lead), plain(person, TITLE_CHARS_OF_MANY));
+                match self.language {
+                    Language::En => {
+                        format!("Lead {link} was not answered in time and was given to {person}.")
+                    }
+                    Language::Ru => format!("Лид {link} не получил ответа вовремя и передан: {person}."),
+                }
+            }
+            Matter::Unanswered { lead, person } => {
+                let (link, person) = (self.link(*lead), plain(person, TITLE_CHARS_OF_MANY));
+                match self.language {
+                    Language::En => {
+                        format!(
+                            "Lead {link} of {person} was not answered in time, and nobody else may take it."
+                        )
+                    }
+                    Language::Ru => {
+                        format!("Лид {link} ({person}) не получил ответа вовремя, и взять его больше некому.")
+                    }
+                }
+            }
         };
         Notice { author: self.author(), to: notice.to, message, tag: notice.tag.clone() }
     }
@@ -220,6 +255,41 @@ mod tests {
         assert!(notice.message.starts_with("Слишком долго ждут лиды в очереди ［B］main: 7. "));
         assert!(notice.message.ends_with(", и ещё: 5"), "{}", notice.message);
         assert_eq!(notice.author, Author::WebhookOwner, "somebody must be told");
+    }
+
+    #[test]
+    fn who_did_not_answer_is_told() {
+        let said = |language, matter| {
+            let notice = store::Notice { tag: "t".to_owned(), to: UserId::new(9).unwrap(), matter };
+            let message = Wording { language, ..wording("") }.other(&notice).message;
+            message.replace("[URL=https://acme.bitrix24.com/crm/lead/details/42/]#42[/URL]", "#42")
+        };
+        let (lead, person) = (LeadId::new(42).unwrap(), "[b]".to_owned());
+        let reminder = Matter::Reminder { lead, minutes: 5 };
+        let taken = Matter::TakenAway { lead, person: person.clone() };
+        let unanswered = Matter::Unanswered { lead, person };
+        for (language, matter, expected) in [
+            (
+                Language::En,
+                &reminder,
+                "Lead #42 still waits for your answer. In 5 min it goes to somebody else.",
+            ),
+            (Language::Ru, &reminder, "Лид #42 ждёт вашего ответа. Через 5 мин. он перейдёт к другому."),
+            (Language::En, &taken, "Lead #42 was not answered in time and was given to ［b］."),
+            (Language::Ru, &taken, "Лид #42 не получил ответа вовремя и передан: ［b］."),
+            (
+                Language::En,
+                &unanswered,
+                "Lead #42 of ［b］ was not answered in time, and nobody else may take it.",
+            ),
+            (
+                Language::Ru,
+                &unanswered,
+                "Лид #42 (［b］) не получил ответа вовремя, и взять его больше некому.",
+            ),
+        ] {
+            assert_eq!(said(language, matter.clone()), expected);
+        }
     }
 
     #[test]

@@ -206,6 +206,7 @@ impl Decide {
             title: None,
             timeline: self.language().map(|language| explanation.text(language)),
             deadline: None,
+            to_be_answered: false,
             amount: None,
             entries: Vec::new(),
             first_seen,
@@ -218,6 +219,8 @@ impl Decide {
                 new.entries = assign.entries.iter().map(stored).collect();
                 new.orders = orders(assign.orders);
                 new.title = Some(read.title.clone());
+                let queue = new.queue.as_deref().and_then(|queue| routing.queue(queue));
+                new.to_be_answered = queue.is_some_and(|queue| queue.answer.is_some());
             }
             Decision::Hold(hold) => {
                 let look_again_at = now + LOOK_AGAIN_AFTER;
@@ -313,6 +316,7 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
         title: None,
         timeline: None,
         deadline: None,
+        to_be_answered: false,
         amount: None,
         entries: Vec::new(),
         first_seen,

@@ -2,10 +2,11 @@
 //!
 //! For each event: has it been decided before? read the lead ([`handler`]), decide by the current routing
 //! ([`routing`]) in one transaction with the ledger, publish the command. Beside that: held leads are
-//! brought back when somebody may take them ([`pool`]), the portal is asked who is at work ([`ask_people`]) and all
+//! brought back when somebody may take them ([`pool`]), leads that nobody answers are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all
 //! replicas go by the answer ([`follow_people`]), dead letters are taken into the store
 //! ([`dead_letters`]), and what waits is counted ([`gauges`]).
 
+mod answers;
 mod ask_people;
 mod dead_letters;
 mod follow_people;
@@ -35,6 +36,7 @@ use store::{Intervals, KnownPeople, Store};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
+use crate::answers::AnswerTimers;
 use crate::ask_people::AskPeople;
 use crate::dead_letters::DeadLetterTaker;
 use crate::follow_people::{FollowPeople, heard_of};
@@ -159,6 +161,17 @@ impl Shared {
             clock: Arc::clone(&context.clock),
         };
         context.lifecycle.spawn("held-leads", pool.run(self.stop.clone()));
+        let timers = AnswerTimers {
+            portal: client.for_purpose(Purpose::Background),
+            routing: routing.clone(),
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&context.broker),
+            topology: Arc::clone(&context.topology),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&self.metrics),
+            holder: Uuid::now_v7(),
+        };
+        context.lifecycle.spawn("answers", timers.run(self.stop.clone()));
         let handler = Decide {
             portal: portal.name.clone(),
             routing: routing.clone(),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 use store::{RosterSource, SavedDecision, Verdict, WaitingLeads};
 
+use crate::answers::Timed;
 use crate::handler::word;
 
 /// The router's metrics.
@@ -39,6 +40,8 @@ pub(crate) struct RouterMetrics {
     routing_unreadable: IntGaugeVec,
     /// `rota_roster_questions_total`
     roster: IntCounterVec,
+    /// `rota_answer_timers_total`
+    timers: IntCounterVec,
     portals: Vec<PortalName>,
 }
 
@@ -121,11 +124,21 @@ impl RouterMetrics {
                  calendar and messenger (absences). Refused: leads are distributed without it",
                 &["portal", "source", "outcome"],
             )?,
+            timers: counter(
+                registry,
+                "rota_answer_timers_total",
+                "What became of leads that were to be answered within a time: answered (and found so when a reminder or the \
+                 end of the time came), reminded, taken_away, escalated (nobody else could take it)",
+                &["portal", "outcome"],
+            )?,
             portals,
         };
         for portal in metrics.portals.iter().map(PortalName::as_str) {
             for outcome in ["assign", "hold", "skip"] {
                 metrics.decisions.with_label_values(&[portal, outcome]).inc_by(0);
+            }
+            for outcome in Timed::ALL.map(Timed::as_str) {
+                metrics.timers.with_label_values(&[portal, outcome]).inc_by(0);
             }
         }
         for portal in &metrics.portals {
@@ -140,6 +153,10 @@ impl RouterMetrics {
             // Both are there from the first question on.
             self.roster.with_label_values(&[portal.as_str(), source.as_str(), outcome]).inc_by(is_it.into());
         }
+    }
+
+    pub(crate) fn timed(&self, portal: &PortalName, outcome: Timed) {
+        self.timers.with_label_values(&[portal.as_str(), outcome.as_str()]).inc();
     }
 
     /// This routing decides from now on.

@@ -33,7 +33,7 @@ pub(crate) const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1)
 const LOOK_ANYWAY_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// How many leads of a queue are brought back at once; the rest follows at the next look.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 1000;
 
 /// The pool of one portal.
 pub(crate) struct Pool {
@@ -152,9 +152,9 @@ default: { queue: main }
         let (mv, oldest) = (First::MostValuable, First::Oldest);
         assert_eq!(of(Some("main"), &away(&[])), (true, mv, 3));
         assert_eq!(of(Some("main"), &away(&[1, 2])), (true, mv, 1), "who is on duty takes some");
-        assert_eq!(of(Some("main"), &away(&[1, 2, 3])), (false, mv, 500));
-        assert_eq!(of(Some("other"), &away(&[1])), (false, oldest, 500));
-        assert_eq!(of(Some("gone"), &away(&[])), (true, oldest, 500));
-        assert_eq!(of(None, &away(&[1, 2, 3])), (true, oldest, 500));
+        assert_eq!(of(Some("main"), &away(&[1, 2, 3])), (false, mv, 1000));
+        assert_eq!(of(Some("other"), &away(&[1])), (false, oldest, 1000));
+        assert_eq!(of(Some("gone"), &away(&[])), (true, oldest, 1000));
+        assert_eq!(of(None, &away(&[1, 2, 3])), (true, oldest, 1000));
     }
 }

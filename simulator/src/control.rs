@@ -8,6 +8,7 @@
 //! | `DELETE /leads/{id}` | | a person deletes it |
 //! | `POST /events` | `{"leads":[1,2],"times":2,"shuffle":true}` | posts events again |
 //! | `GET /deals` | | all deals with their fields |
+//! | `POST /activities/{lead}` | any of its fields | a call that the lead's owner made, or what the fields say |
 //! | `GET /timeline` | | all entries of leads' timelines |
 //! | `GET /notifications` | | all notices |
 //! | `GET /stats` | | what was seen |
@@ -34,7 +35,7 @@ use crate::php::Php;
 use crate::portal::{Lead, Notification, Portal, Settings, Stats, user};
 use crate::presence::Absence;
 use crate::timeline::Entry;
-use crate::{events, leads};
+use crate::{activities, events, leads};
 
 /// The control side.
 pub fn router(portal: Arc<Portal>) -> Router {
@@ -43,6 +44,7 @@ pub fn router(portal: Arc<Portal>) -> Router {
         .route("/leads/{id}", patch(change_lead).delete(delete_lead))
         .route("/events", post(post_events))
         .route("/deals", get(all_deals))
+        .route("/activities/{lead}", post(add_activity))
         .route("/timeline", get(timeline))
         .route("/notifications", get(notifications))
         .route("/stats", get(stats))
@@ -123,6 +125,13 @@ async fn change_lead(
             return StatusCode::NOT_FOUND;
         }
         leads::write(&mut state, id, &fields, Timestamp::now());
+        // Its owner does, so he moved it, if it was moved.
+        if fields.get("STATUS_ID").is_some()
+            && let Some(lead) = state.leads.get_mut(&id)
+            && let Some(owner) = lead.fields.get("ASSIGNED_BY_ID").cloned()
+        {
+            lead.fields.insert("MOVED_BY_ID".to_owned(), owner);
+        }
         leads::updated(&mut state, id);
         std::mem::take(&mut state.outgoing)
     };
@@ -158,6 +167,15 @@ async fn post_events(Extract(portal): Extract<Arc<Portal>>, Json(repeat): Json<R
         tokio::spawn(events::deliver(Arc::clone(&portal), "ONCRMLEADADD", lead));
     }
     StatusCode::ACCEPTED
+}
+
+async fn add_activity(
+    Extract(portal): Extract<Arc<Portal>>,
+    Path(lead): Path<u64>,
+    Json(fields): Json<serde_json::Map<String, Value>>,
+) -> StatusCode {
+    activities::add(&mut portal.state(), lead, fields, Timestamp::now());
+    StatusCode::CREATED
 }
 
 async fn timeline(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<Entry>> {

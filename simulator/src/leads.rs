@@ -139,6 +139,7 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
 
 /// Writes what may be written. Whoever changes the owner by hand calls this too.
 pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
+    let by = state.settings.webhook_user.to_string();
     let Some(lead) = state.leads.get_mut(&id) else { return };
     for (name, value) in fields.entries() {
         match name.as_str() {
@@ -172,6 +173,8 @@ pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
                         Some(_) | None => "P",
                     };
                     lead.fields.insert("STATUS_SEMANTIC_ID".to_owned(), json!(semantics));
+                    lead.fields.insert("MOVED_TIME".to_owned(), json!(portal_time(now)));
+                    lead.fields.insert("MOVED_BY_ID".to_owned(), json!(by));
                 }
             }
             _ => {}
@@ -277,12 +280,13 @@ pub fn list(state: &State, params: &Php) -> Reply {
         .map(Php::entries)
         .unwrap_or_default()
         .iter()
-        .filter_map(Condition::read)
+        .map(Condition::of)
+        .filter(Condition::is_known)
         .collect();
     let mut rows: Vec<&Lead> = state
         .leads
         .values()
-        .filter(|lead| conditions.iter().all(|condition| condition.holds(lead)))
+        .filter(|lead| conditions.iter().all(|condition| condition.holds(&lead.fields)))
         .collect();
     if let Some((field, direction)) = params.get("order").and_then(|order| order.entries().first()) {
         let key = |lead: &&Lead| sort_key(lead.fields.get(&field.to_uppercase()));
@@ -334,28 +338,41 @@ fn selected(fields: &Map<String, Value>, select: &[String]) -> Map<String, Value
 }
 
 /// One condition of a filter.
-struct Condition<'a> {
+pub struct Condition<'a> {
     prefix: &'static str,
     field: &'a str,
     value: &'a Php,
 }
 
 impl<'a> Condition<'a> {
-    /// A condition on a field that leads have; the portal drops others.
-    fn read((name, value): &'a (String, Php)) -> Option<Self> {
+    /// The condition that an entry of a filter says.
+    #[must_use]
+    pub fn of((name, value): &'a (String, Php)) -> Self {
         const PREFIXES: [&str; 11] = ["!=", ">=", "<=", "!@", "!%", ">", "<", "@", "!", "%", "="];
         let prefix = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix)).unwrap_or("");
-        let field = &name[prefix.len()..];
-        let known = FILTERABLE.contains(&field)
+        Self { prefix, field: &name[prefix.len()..], value }
+    }
+
+    /// On which field it is.
+    #[must_use]
+    pub fn field(&self) -> &'a str {
+        self.field
+    }
+
+    /// Whether leads have the field; the portal drops other conditions.
+    fn is_known(&self) -> bool {
+        let field = self.field;
+        FILTERABLE.contains(&field)
             || WRITABLE.contains(&field)
             || field.starts_with("UF_")
             || field.starts_with("UTM_")
-            || field.starts_with("ADDRESS");
-        known.then_some(Self { prefix, field, value })
+            || field.starts_with("ADDRESS")
     }
 
-    fn holds(&self, lead: &Lead) -> bool {
-        match lead.fields.get(self.field) {
+    /// Whether it holds of something with these fields.
+    #[must_use]
+    pub fn holds(&self, fields: &Map<String, Value>) -> bool {
+        match fields.get(self.field) {
             Some(Value::Array(values)) => values.iter().any(|value| {
                 let value = value.get("VALUE").unwrap_or(value);
                 self.holds_for(value.as_str().unwrap_or_default())

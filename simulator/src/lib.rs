@@ -6,6 +6,7 @@
 //! events (`events`), faults (`faults`), and the control API for tests and demos (`control`).
 //! What is not imitated is answered with `ERROR_METHOD_NOT_FOUND`, as the portal does.
 
+mod activities;
 mod batch;
 mod control;
 mod deals;

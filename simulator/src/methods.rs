@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::limits::Hit;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
-use crate::{deals, leads, presence, timeline};
+use crate::{activities, deals, leads, presence, timeline};
 
 /// A method's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,9 +64,10 @@ impl ApiError {
 pub type Answer = Result<Reply, ApiError>;
 
 /// Every method there is, in lower case; the portal looks names up in that case.
-const METHODS: [&str; 20] = [
+const METHODS: [&str; 21] = [
     "batch",
     "calendar.accessibility.get",
+    "crm.activity.list",
     "crm.item.add",
     "crm.item.list",
     "crm.lead.add",
@@ -123,6 +124,7 @@ pub fn run(
         return (Err(refused), Duration::ZERO);
     }
     let answer = match method {
+        "crm.activity.list" => Ok(activities::list(state, params)),
         "crm.item.add" => deals::add(state, params, now),
         "crm.item.list" => deals::list(state, params),
         "crm.lead.get" => leads::get(state, params),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::activities::Activity;
 use crate::events::Outgoing;
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
@@ -238,6 +239,8 @@ pub struct State {
     pub working_days: BTreeMap<u64, Map<String, Value>>,
     /// When employees are away.
     pub absences: Vec<Absence>,
+    /// Activities, in the order of their ids.
+    pub activities: Vec<Activity>,
     /// Entries of timelines.
     pub timeline: Vec<Entry>,
     /// Notices.
@@ -268,6 +271,8 @@ pub struct Memory {
     #[serde(default)]
     absences: Vec<Absence>,
     #[serde(default)]
+    activities: Vec<Activity>,
+    #[serde(default)]
     timeline: Vec<Entry>,
     notifications: Vec<Notification>,
 }
@@ -297,6 +302,7 @@ impl Portal {
             users: users.collect(),
             working_days: BTreeMap::new(),
             absences: Vec::new(),
+            activities: Vec::new(),
             timeline: Vec::new(),
             notifications: Vec::new(),
             operating: Operating::default(),
@@ -322,6 +328,7 @@ impl Portal {
             users: state.users.clone(),
             working_days: state.working_days.clone(),
             absences: state.absences.clone(),
+            activities: state.activities.clone(),
             timeline: state.timeline.clone(),
             notifications: state.notifications.clone(),
         }
@@ -337,6 +344,7 @@ impl Portal {
         state.users = memory.users;
         state.working_days = memory.working_days;
         state.absences = memory.absences;
+        state.activities = memory.activities;
         state.timeline = memory.timeline;
         state.notifications = memory.notifications;
     }

@@ -56,6 +56,8 @@ pub struct NewDecision {
     pub timeline: Option<String>,
     /// Of a lead that is held: by when somebody is to take it. That of the first hold stays.
     pub deadline: Option<Timestamp>,
+    /// Whether its owner is to answer within the time of the queue that gave it.
+    pub to_be_answered: bool,
     /// Of a lead that is held: its amount, whatever its currency.
     pub amount: Option<f64>,
     /// The changes of credits; their sum in each ledger is zero.

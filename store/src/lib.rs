@@ -4,6 +4,7 @@
 //! [`Store`] is the seam; PostgreSQL stands behind it ([`postgres`]). Each method is one transaction.
 //! Nothing here decides anything: what to write comes from the stages.
 
+mod answers;
 mod assignments;
 mod dead_letters;
 mod decisions;
@@ -26,6 +27,7 @@ use common::budget::{BucketLimits, RequestBudget};
 use common::failure::{Failure, FailureClass};
 use common::ids::PortalName;
 
+pub use answers::{AnswerTimer, Answers, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{
@@ -47,6 +49,7 @@ pub use waiting::{Waiting, WaitingLeads};
 pub trait Store:
     Decisions
     + Givings
+    + Answers
     + Holds
     + Notices
     + Ledgers

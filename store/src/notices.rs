@@ -33,6 +33,27 @@ pub enum Matter {
         /// How many there are.
         count: usize,
     },
+    /// Somebody is to answer a lead of his.
+    Reminder {
+        /// Which.
+        lead: LeadId,
+        /// How much of his working time is left, in minutes.
+        minutes: i64,
+    },
+    /// A lead of his was given to somebody else, because he did not answer it in time.
+    TakenAway {
+        /// Which.
+        lead: LeadId,
+        /// Who has it now.
+        person: String,
+    },
+    /// A lead was not answered in time, and nobody else may take it.
+    Unanswered {
+        /// Which.
+        lead: LeadId,
+        /// Who has it.
+        person: String,
+    },
 }
 
 /// Notices that wait to be sent.

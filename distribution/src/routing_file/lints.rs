@@ -10,7 +10,9 @@ use rust_decimal::Decimal;
 
 use super::people::People;
 use super::problem::{Place, Problems};
+use crate::answer::Then;
 use crate::condition::{Condition, Expected};
+use crate::giving::Destination;
 use crate::ids::UserId;
 use crate::routing::{Clause, Fallback, Handover, Member, Route, Routing, Rule, Target, Test, Tree};
 
@@ -260,6 +262,12 @@ fn people(routing: &Routing, places: &Places, problems: &mut Problems) {
     // Who is told when leads wait too long gets none himself.
     let told = routing.queues.iter().filter_map(|queue| queue.hold.alarm.as_ref());
     known.extend(told.map(|alarm| alarm.escalate_to.user));
+    for rules in routing.queues.iter().filter_map(|queue| queue.answer.as_ref()) {
+        known.insert(rules.escalate_to.user);
+        if let Then::To(Destination::Person(person)) = &rules.then {
+            known.extend(routing.person(person).map(|person| person.user));
+        }
+    }
     for (person, place) in places.people.entries() {
         if !known.contains(&person.user) {
             let message =
@@ -291,6 +299,12 @@ fn queues(routing: &Routing, places: &Places, problems: &mut Problems) {
             {
                 waiting.push(*next);
             }
+        }
+        if let Some(Then::To(Destination::Queue(then))) = queue.answer.as_ref().map(|rules| &rules.then)
+            && let Some(next) = routing.queues.iter().position(|queue| queue.name == *then)
+            && used.insert(next)
+        {
+            waiting.push(next);
         }
     }
     for (number, (queue, place)) in routing.queues.iter().zip(places.queues).enumerate() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer;
 use super::people::{self, People};
 use super::problem::{Place, Problems};
 use super::section::{self, Section, Word};
@@ -12,8 +13,18 @@ use crate::routing::{Fallback, Member, Queue, Strategy};
 use crate::waiting::HoldRules;
 
 /// The keys of a queue.
-pub(super) const KEYS: &[&str] =
-    &["members", "strategy", "ledger", "working_day", "absences", "limits", "on_duty", "if_nobody", "hold"];
+pub(super) const KEYS: &[&str] = &[
+    "members",
+    "strategy",
+    "ledger",
+    "working_day",
+    "absences",
+    "limits",
+    "on_duty",
+    "if_nobody",
+    "hold",
+    "answer",
+];
 
 /// The keys of a member.
 pub(super) const MEMBER: &[&str] = &["person", "weight"];
@@ -150,6 +161,10 @@ impl Reader<'_> {
             Some(node) => waiting::hold(node, self.people, problems),
             None => Some(HoldRules::default()),
         };
+        let answer = match section.get("answer") {
+            Some(node) => Some(answer::answer(node, self.people, self.names, problems)?),
+            None => None,
+        };
         let ledger = ledger?;
         Some(Queue {
             name: Name::from(self.queue.text.as_str()),
@@ -163,6 +178,7 @@ impl Reader<'_> {
             on_duty,
             if_nobody: if_nobody?,
             hold: hold?,
+            answer,
         })
     }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{conditions, handover, people, queues, rules, schedules, waiting};
+use super::{answer, conditions, handover, people, queues, rules, schedules, waiting};
 use crate::fields;
 use crate::routing::Weight;
 
@@ -46,6 +46,9 @@ fn definitions() -> Value {
         "limits": section("limits", people::LIMITS, &[]),
         "queue": section("queue", queues::KEYS, &["members"]),
         "hold": section("hold", waiting::HOLD, &[]),
+        "answer": section("answer", answer::ANSWER, &["within", "escalate_to"]),
+        "then": with(section("then", answer::THEN, &[]),
+            &json!({ "oneOf": [{ "required": ["queue"] }, { "required": ["person"] }] })),
         "member": section("member", queues::MEMBER, &["person"]),
         "rule": with(section("rule", rules::KEYS, &["name"]), &routed),
         "case": with(section("case", rules::CASE, &[]), &routed),
@@ -126,12 +129,15 @@ fn of_key(section: &str, key: &str) -> Value {
         ("cycle", "from") => json!({ "type": "string", "pattern": "^\\d{4}-\\d{2}-\\d{2}$" }),
         ("cycle", _) => json!({ "type": "integer", "minimum": 1, "maximum": 366 }),
         (_, "only_if_owner_in") => json!({ "type": "array", "minItems": 1, "items": count }),
-        (_, "user" | "open" | "per_hour" | "per_day" | "release_per_minute") => count,
+        (_, "user" | "open" | "per_hour" | "per_day" | "release_per_minute" | "rounds") => count,
         (_, "weight") => json!({ "type": "integer", "minimum": 1, "maximum": Weight::MAX.get() }),
         (_, "skills") => list(name()),
         (_, "limits") => of("limits"),
         (_, "hold") => of("hold"),
-        (_, "deadline") => json!({ "type": "string", "pattern": waiting::DURATION }),
+        (_, "answer") => of("answer"),
+        (_, "then") => json!({ "anyOf": [{ "const": answer::NEXT }, of("then")] }),
+        (_, "missed_turn") => json!({ "enum": words(answer::MISSED_TURN) }),
+        (_, "deadline" | "within" | "remind_at") => json!({ "type": "string", "pattern": waiting::DURATION }),
         (_, "first") => json!({ "enum": words(waiting::FIRST) }),
         (_, "members" | "on_duty") => json!({ "type": "array", "minItems": 1, "items": member }),
         (_, "strategy") => json!({ "enum": words(queues::STRATEGIES) }),

@@ -154,6 +154,50 @@ fn what_is_wrong_with_the_leads_that_wait_is_named() {
 }
 
 #[test]
+fn what_is_wrong_with_answers_is_named() {
+    // What is wrong stands on line 6, after `answer:`, from column 13.
+    let found = [
+        "{ within: 15m }",
+        "{ escalate_to: anna }",
+        "{ within: 15m, escalate_to: ana }",
+        "{ within: soon, escalate_to: anna }",
+        "{ within: 15m, remind_at: 15m, escalate_to: anna }",
+        "{ within: 15m, then: nobody, escalate_to: anna }",
+        "{ within: 15m, then: { queue: mian }, escalate_to: anna }",
+        "{ within: 15m, then: { person: ana }, escalate_to: anna }",
+        "{ within: 15m, then: {}, escalate_to: anna }",
+        "{ within: 15m, then: { queue: main, person: anna }, escalate_to: anna }",
+        "{ within: 15m, rounds: 0, escalate_to: anna }",
+        "{ within: 15m, missed_turn: free, escalate_to: anna }",
+        "15m",
+    ]
+    .map(|answer| {
+        let text = format!(
+            "version: 1\npeople: {{ anna: {{ user: 1 }} }}\nqueues:\n  main:\n    members: [anna]\n    answer: {answer}\ndefault: {{ queue: main }}\n"
+        );
+        Routing::from_yaml(&text, "answer").expect_err(answer).to_string()
+    });
+    assert_eq!(
+        found,
+        [
+            "answer:6:13: `escalate_to` is missing in `answer`",
+            "answer:6:13: `within` is missing in `answer`",
+            "answer:6:41: unknown person `ana`; did you mean `anna`?",
+            "answer:6:23: `within`: `soon` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "answer:6:39: `remind_at` is not before `within`; remind earlier",
+            "answer:6:34: unknown word `nobody` in `then`; write `next`, `{ queue: NAME }` or `{ person: NAME }`",
+            "answer:6:43: unknown queue `mian`; did you mean `main`?",
+            "answer:6:44: unknown person `ana`; did you mean `anna`?",
+            "answer:6:34: `then` must say one of queue and person; write `next`, `{ queue: NAME }` or `{ person: NAME }`",
+            "answer:6:34: `then` must say one of queue and person; write `next`, `{ queue: NAME }` or `{ person: NAME }`",
+            "answer:6:36: `rounds` must be a whole number from 1",
+            "answer:6:41: unknown word `free` in `missed_turn`; known: `pays`, `refunded`",
+            "answer:6:13: `answer` must be a mapping; its keys: `within`, `remind_at`, `then`, `rounds`, `escalate_to`, `missed_turn`",
+        ]
+    );
+}
+
+#[test]
 fn queues_that_hand_leads_round_in_a_circle_are_named_once() {
     check(
         "version: 1

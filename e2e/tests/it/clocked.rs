@@ -11,6 +11,7 @@ use e2e::harness::{Ground, PORTAL, Plan};
 use e2e::portal::{PortalControl, PortalLead, client, send};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use store::postgres::Postgres;
 use store::{Decisions as _, SavedDecision, Waiting as _};
 use tokio::net::TcpListener;
@@ -115,6 +116,13 @@ impl Clocked {
         let lead = lead.to_string().parse().unwrap();
         let key = AssignmentKey { portal: PORTAL.parse().unwrap(), lead, epoch: Epoch(epoch) };
         self.store.decision(&key).await.unwrap().unwrap_or_else(|| panic!("{key} is not decided"))
+    }
+
+    /// How many rows there are.
+    pub async fn count(&self, from: &str) -> anyhow::Result<i64> {
+        let mut connection = PgConnection::connect(&self.ground.database_url).await?;
+        let query = AssertSqlSafe(format!("SELECT count(*) {from}"));
+        Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
     }
 
     /// The sum of a metric over the routers.

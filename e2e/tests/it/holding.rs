@@ -78,6 +78,8 @@ async fn what_was_held_at_night_goes_at_nine_to_those_who_began_their_day() {
     clocked.wait_for_held(6).await;
     let held = clocked.decision(ids[0], 1).await;
     assert!(held.reason.contains("nobody may take it before 23 Nov 09:00"), "{}", held.reason);
+    // What still was on its way, such as a lead that the scan found too, has come.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let before = clocked.portal.stats().await.unwrap().by_method;
     // Nobody may take them, so the pool asks the portal nothing.
     tokio::time::sleep(Duration::from_secs(11)).await;

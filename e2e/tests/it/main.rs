@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a helper of a test fails the test")]
 #![expect(clippy::float_cmp, reason = "the metrics that are compared count whole things")]
 
+mod answers;
 mod bad_days;
 mod broker;
 mod clocked;

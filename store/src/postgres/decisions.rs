@@ -10,7 +10,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, bigint, givings, ledgers, timeline, user, waiting};
+use super::{Postgres, answers, bigint, givings, ledgers, timeline, user, waiting};
 use crate::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, StoreError, Verdict,
 };
@@ -239,9 +239,12 @@ impl Decisions for Postgres {
         // A lead that still waits has said so before.
         let (was_held, is_held) = (before.is_some(), matches!(new.verdict, Verdict::Hold { .. }));
         let entry = new.timeline.take().filter(|_| !(was_held && is_held));
-        let (deadline, amount) = (new.deadline, new.amount);
+        let (deadline, amount, to_be_answered) = (new.deadline, new.amount, new.to_be_answered);
         let saved = save(&mut transaction, key, new, was_held && !is_held).await.map_err(&failed)?;
         waiting::decided(&mut transaction, &saved, deadline, amount).await.map_err(&failed)?;
+        if to_be_answered {
+            answers::decided(&mut transaction, &saved).await.map_err(&failed)?;
+        }
         if let Some(text) = entry {
             timeline::decided(&mut transaction, &saved, &text).await.map_err(&failed)?;
         }

@@ -88,6 +88,33 @@ pub(super) async fn book(
     Ok(())
 }
 
+/// Gives the turn back that a decision cost, unless that was done before; answers whether it was done now.
+pub(super) async fn refund(
+    connection: &mut PgConnection,
+    key: &AssignmentKey,
+    manual: &Manual,
+) -> Result<bool, sqlx::Error> {
+    lock(connection, &key.portal).await?;
+    let booked: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT ledger, user_id, sum(delta)::bigint FROM ledger_entries AS entry
+         WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND kind IN ('turn', 'duty')
+         AND NOT EXISTS (SELECT FROM ledger_entries WHERE portal = $1 AND lead_id = $2 AND epoch = $3
+                                                          AND kind = 'refund')
+         GROUP BY ledger, user_id ORDER BY ledger, user_id",
+    )
+    .bind(key.portal.as_str())
+    .bind(bigint(key.lead.get()))
+    .bind(bigint(key.epoch.0.into()))
+    .fetch_all(&mut *connection)
+    .await?;
+    for (ledger, user_id, delta) in &booked {
+        let Some(user) = user(Some(*user_id)) else { continue };
+        let entry = LedgerEntry { ledger: ledger.clone(), user, delta: -delta, kind: EntryKind::Refund };
+        book(connection, &key.portal, &entry, Some(key), Some(manual), manual.at).await?;
+    }
+    Ok(!booked.is_empty())
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("the entries of ledger {ledger} sum to {sum} units instead of zero")]
 struct Unbalanced {
@@ -134,28 +161,9 @@ impl Ledgers for Postgres {
     async fn refund(&self, key: &AssignmentKey, manual: &Manual) -> Result<bool, StoreError> {
         let failed = StoreError::during("giving a turn back");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
-        lock(&mut transaction, &key.portal).await.map_err(&failed)?;
-        let booked: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT ledger, user_id, sum(delta)::bigint FROM ledger_entries AS entry
-             WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND kind IN ('turn', 'duty')
-             AND NOT EXISTS (SELECT FROM ledger_entries WHERE portal = $1 AND lead_id = $2 AND epoch = $3
-                                                              AND kind = 'refund')
-             GROUP BY ledger, user_id ORDER BY ledger, user_id",
-        )
-        .bind(key.portal.as_str())
-        .bind(bigint(key.lead.get()))
-        .bind(bigint(key.epoch.0.into()))
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        for (ledger, user_id, delta) in &booked {
-            let Some(user) = user(Some(*user_id)) else { continue };
-            let entry = LedgerEntry { ledger: ledger.clone(), user, delta: -delta, kind: EntryKind::Refund };
-            let booked = book(&mut transaction, &key.portal, &entry, Some(key), Some(manual), manual.at);
-            booked.await.map_err(&failed)?;
-        }
+        let refunded = refund(&mut transaction, key, manual).await.map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
-        Ok(!booked.is_empty())
+        Ok(refunded)
     }
 }
 

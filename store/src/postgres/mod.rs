@@ -1,6 +1,7 @@
 //! The store in PostgreSQL 15 or newer, through sqlx.
 
 mod addresses;
+mod answers;
 mod assignments;
 mod budget;
 mod dead_letters;

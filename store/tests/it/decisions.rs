@@ -34,6 +34,7 @@ pub fn decision(verdict: Verdict) -> NewDecision {
         title: Some("Flat \0".to_owned()),
         timeline: None,
         deadline: None,
+        to_be_answered: false,
         amount: None,
         orders: Orders::default(),
         entries: Vec::new(),
