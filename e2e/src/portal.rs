@@ -169,12 +169,52 @@ impl PortalControl {
         self.send(request).await.map(drop)
     }
 
-    /// The owner of a lead made a call, or did what the fields say.
+    /// The owner of a lead made a call, or did what the fields say; answers the activity's id.
     ///
     /// # Errors
     /// When the portal does not answer.
-    pub async fn add_activity(&self, lead: u64, fields: &Value) -> anyhow::Result<()> {
-        self.post(&format!("activities/{lead}"), fields).await.map(drop)
+    pub async fn add_activity(&self, lead: u64, fields: &Value) -> anyhow::Result<u64> {
+        self.post_one(&format!("activities/{lead}"), fields).await
+    }
+
+    /// An activity is changed, now unless the fields say when.
+    ///
+    /// # Errors
+    /// When the portal does not answer or has no such activity.
+    pub async fn change_activity(&self, activity: u64, fields: &Value) -> anyhow::Result<()> {
+        self.patch(&format!("activities/{activity}"), fields).await
+    }
+
+    /// Adds a contact; answers its id.
+    ///
+    /// # Errors
+    /// When the portal does not answer or does not know a field.
+    pub async fn add_contact(&self, fields: &Value) -> anyhow::Result<u64> {
+        self.post_one("contacts", fields).await
+    }
+
+    /// Adds a company; answers its id.
+    ///
+    /// # Errors
+    /// When the portal does not answer or does not know a field.
+    pub async fn add_company(&self, fields: &Value) -> anyhow::Result<u64> {
+        self.post_one("companies", fields).await
+    }
+
+    /// Adds a deal; answers its id.
+    ///
+    /// # Errors
+    /// When the portal does not answer or does not know a field.
+    pub async fn add_deal(&self, fields: &Value) -> anyhow::Result<u64> {
+        self.post_one("deals", fields).await
+    }
+
+    /// A person changes a contact.
+    ///
+    /// # Errors
+    /// When the portal does not answer, has no such contact or does not know a field.
+    pub async fn change_contact(&self, contact: u64, fields: &Value) -> anyhow::Result<()> {
+        self.patch(&format!("contacts/{contact}"), fields).await
     }
 
     /// A person changes a lead.
@@ -182,8 +222,7 @@ impl PortalControl {
     /// # Errors
     /// When the portal does not answer or has no such lead.
     pub async fn change_lead(&self, lead: u64, fields: &Value) -> anyhow::Result<()> {
-        let request = self.client.patch(format!("{}/leads/{lead}", self.control)).json(fields);
-        self.send(request).await.map(drop)
+        self.patch(&format!("leads/{lead}"), fields).await
     }
 
     /// A person deletes a lead.
@@ -243,6 +282,17 @@ impl PortalControl {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let text = self.send(self.client.post(format!("{}/{path}", self.control)).json(body)).await?;
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// As [`Self::post`], where the answer is the id of what was added.
+    async fn post_one(&self, path: &str, body: &Value) -> anyhow::Result<u64> {
+        let answer = self.post(path, body).await?;
+        answer.get("id").and_then(Value::as_u64).with_context(|| format!("{path}: no id in {answer}"))
+    }
+
+    async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<()> {
+        let request = self.client.patch(format!("{}/{path}", self.control)).json(body);
+        self.send(request).await.map(drop)
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<String> {

@@ -1,12 +1,10 @@
 //! Calls, mails, chats and the like: `crm.activity.list`.
 
-use std::cmp::Reverse;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::leads::{self, Condition};
+use crate::lists::{self, Condition};
 use crate::methods::Reply;
 use crate::php::Php;
 use crate::portal::{State, portal_time};
@@ -33,19 +31,35 @@ pub struct Activity {
     pub leads: Vec<u64>,
 }
 
-/// Adds an activity that is bound to a lead; what is not told of it is as for a call that the lead's owner made now.
-pub fn add(state: &mut State, lead: u64, told: Map<String, Value>, now: Timestamp) {
+/// Adds an activity that is bound to a lead, and answers its id; what is not told of it is as for a call that the
+/// lead's owner made now.
+pub fn add(state: &mut State, lead: u64, told: Map<String, Value>, now: Timestamp) -> u64 {
     let owner = state.leads.get(&lead).and_then(|lead| lead.fields.get("ASSIGNED_BY_ID")).cloned();
     let owner = owner.unwrap_or_else(|| json!("1"));
     let fields = json!({
-        "ID": (state.activities.len() + 1).to_string(), "OWNER_TYPE_ID": "1", "OWNER_ID": lead.to_string(),
+        "OWNER_TYPE_ID": "1", "OWNER_ID": lead.to_string(),
         "TYPE_ID": "2", "PROVIDER_ID": "VOXIMPLANT_CALL", "DIRECTION": "2", "COMPLETED": "Y", "STATUS": "2",
         "RESULT_STATUS": "0", "RESULT_STREAM": "2", "AUTHOR_ID": owner, "RESPONSIBLE_ID": owner,
         "CREATED": portal_time(now), "LAST_UPDATED": portal_time(now),
     });
     let mut fields = fields.as_object().cloned().unwrap_or_default();
     fields.extend(told);
+    let id = u64::try_from(state.activities.len()).unwrap_or_default() + 1;
+    fields.insert("ID".to_owned(), json!(id.to_string()));
     state.activities.push(Activity { fields, leads: vec![lead] });
+    id
+}
+
+/// Changes what is told of an activity, but for its id and what it is bound to beside its first binding; whether there
+/// is such an activity.
+pub fn change(state: &mut State, id: u64, told: Map<String, Value>, now: Timestamp) -> bool {
+    let id = json!(id.to_string());
+    let activity = state.activities.iter_mut().find(|activity| activity.fields.get("ID") == Some(&id));
+    let Some(Activity { fields, .. }) = activity else { return false };
+    fields.insert("LAST_UPDATED".to_owned(), json!(portal_time(now)));
+    fields.extend(told);
+    fields.insert("ID".to_owned(), id);
+    true
 }
 
 /// `crm.activity.list`. Of several bindings one is enough.
@@ -69,12 +83,10 @@ pub fn list(state: &State, params: &Php) -> Reply {
     let holds = |activity: &&Activity| conditions.iter().all(|condition| condition.holds(&activity.fields));
     let mut rows: Vec<&Activity> =
         state.activities.iter().filter(|activity| is_bound(activity)).filter(holds).collect();
+    rows.sort_by_key(|activity| lists::sort_key(activity.fields.get("ID")));
     let order = params.get("order").and_then(|order| order.get("ID")).and_then(Php::text);
     if order.is_some_and(|order| order.eq_ignore_ascii_case("desc")) {
-        let id = |activity: &&Activity| {
-            activity.fields.get("ID").and_then(Value::as_str).and_then(|id| id.parse::<u64>().ok())
-        };
-        rows.sort_by_key(|activity| Reverse(id(activity)));
+        rows.reverse();
     }
-    leads::page(params, &rows, |activity| Value::Object(activity.fields.clone()))
+    lists::page(params, &rows, |activity| Value::Object(activity.fields.clone()))
 }

@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::duplicates::Entity;
+use crate::lists::{self, Condition};
 use crate::methods::{Answer, ApiError, Reply};
 use crate::php::Php;
 use crate::portal::{Lead, OwnerChange, State, portal_time};
+use crate::{duplicates, stages};
 
 /// Fields that an update may change beside `UF_*`.
 const WRITABLE: [&str; 26] = [
@@ -58,9 +61,6 @@ const FILTERABLE: [&str; 15] = [
     "MOVED_TIME",
     "LAST_ACTIVITY_TIME",
 ];
-
-/// Rows of a list.
-const PAGE: usize = 50;
 
 /// Adds a lead, with its event if wanted; answers its id.
 pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) -> u64 {
@@ -127,20 +127,37 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
     ] {
         lead.insert(name.to_owned(), json!(value));
     }
-    state.leads.insert(id, Lead { fields: lead, history: Vec::new() });
-    write(state, id, fields, now);
+    let mut lead = Lead { fields: lead, history: Vec::new() };
+    apply(&mut lead, fields, &owner, now);
     // The first owner is no change of the owner.
-    state.leads.entry(id).and_modify(|lead| lead.history.clear());
+    lead.history.clear();
+    state.leads.insert(id, lead);
+    stages::created(state, id, now);
+    duplicates::index_lead(state, id);
     if with_event {
         state.outgoing.push(("ONCRMLEADADD", id));
     }
     id
 }
 
-/// Writes what may be written. Whoever changes the owner by hand calls this too.
-pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
+/// Writes what may be written; whether that moved the lead to another stage. Whoever changes the owner by hand calls
+/// this too.
+pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) -> bool {
     let by = state.settings.webhook_user.to_string();
-    let Some(lead) = state.leads.get_mut(&id) else { return };
+    let Some(lead) = state.leads.get_mut(&id) else { return false };
+    let before = lead.fields.get("STATUS_ID").cloned();
+    apply(lead, fields, &by, now);
+    let moved = lead.fields.get("STATUS_ID") != before.as_ref();
+    if moved {
+        stages::moved(state, id, now);
+    }
+    if fields.entries().iter().any(|(name, _)| matches!(name.as_str(), "PHONE" | "EMAIL")) {
+        duplicates::index_lead(state, id);
+    }
+    moved
+}
+
+fn apply(lead: &mut Lead, fields: &Php, by: &str, now: Timestamp) {
     for (name, value) in fields.entries() {
         match name.as_str() {
             "ASSIGNED_BY_ID" => {
@@ -157,15 +174,10 @@ pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) {
                 lead.fields.insert(name.clone(), json!(format!("{amount:.2}")));
             }
             multiple if MULTIPLE.contains(&multiple) => write_multiple(lead, multiple, value),
-            known
-                if WRITABLE.contains(&known)
-                    || known.starts_with("UF_")
-                    || known.starts_with("UTM_")
-                    || known.starts_with("ADDRESS") =>
-            {
+            known if WRITABLE.contains(&known) || is_written_freely(known) => {
                 let value = value.text().map_or_else(|| value.to_json(), Value::String);
-                lead.fields.insert(name.clone(), value);
-                if known == "STATUS_ID" {
+                let before = lead.fields.insert(name.clone(), value);
+                if known == "STATUS_ID" && lead.fields.get(name) != before.as_ref() {
                     let written = lead.fields.get(name).and_then(Value::as_str);
                     let semantics = match written {
                         Some("CONVERTED") => "S",
@@ -250,7 +262,9 @@ pub fn update(state: &mut State, params: &Php, now: Timestamp) -> Answer {
         return Err(ApiError::nameless("Lead is not found"));
     }
     match params.get("fields") {
-        Some(fields @ Php::Array(_)) => write(state, id, fields, now),
+        Some(fields @ Php::Array(_)) => {
+            write(state, id, fields, now);
+        }
         None => {}
         Some(Php::Null | Php::Bool(_) | Php::Number(_) | Php::Text(_)) => {
             return Err(ApiError::nameless("Parameter 'fields' must be array."));
@@ -268,9 +282,16 @@ pub fn add_by_rest(state: &mut State, params: &Php, now: Timestamp) -> Reply {
 
 /// `crm.lead.delete`.
 pub fn delete(state: &mut State, params: &Php) -> Answer {
-    let id = id_of(params)?;
-    state.leads.remove(&id).ok_or_else(|| ApiError::nameless("Lead is not found"))?;
+    if !remove(state, id_of(params)?) {
+        return Err(ApiError::nameless("Lead is not found"));
+    }
     Ok(Reply::of(json!(true)))
+}
+
+/// Takes a lead away; whether there was one.
+pub fn remove(state: &mut State, id: u64) -> bool {
+    state.duplicates.remove(Entity::Lead, id);
+    state.leads.remove(&id).is_some()
 }
 
 /// `crm.lead.list`.
@@ -281,7 +302,7 @@ pub fn list(state: &State, params: &Php) -> Reply {
         .unwrap_or_default()
         .iter()
         .map(Condition::of)
-        .filter(Condition::is_known)
+        .filter(|condition| is_known(condition.field()))
         .collect();
     let mut rows: Vec<&Lead> = state
         .leads
@@ -289,35 +310,23 @@ pub fn list(state: &State, params: &Php) -> Reply {
         .filter(|lead| conditions.iter().all(|condition| condition.holds(&lead.fields)))
         .collect();
     if let Some((field, direction)) = params.get("order").and_then(|order| order.entries().first()) {
-        let key = |lead: &&Lead| sort_key(lead.fields.get(&field.to_uppercase()));
-        rows.sort_by_key(key);
+        rows.sort_by_key(|lead| lists::sort_key(lead.fields.get(&field.to_uppercase())));
         if direction.text().is_some_and(|text| text.eq_ignore_ascii_case("desc")) {
             rows.reverse();
         }
     }
-    let select: Vec<String> = params
-        .get("select")
-        .map(Php::entries)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|(_, name)| name.text())
-        .collect();
-    page(params, &rows, |lead| Value::Object(selected(&lead.fields, &select)))
+    let select = lists::select(params);
+    lists::page(params, &rows, |lead| Value::Object(selected(&lead.fields, &select)))
 }
 
-/// The page of a list that starts at the parameter `start`; a negative one counts nothing.
-pub fn page<T>(params: &Php, rows: &[T], shown: impl Fn(&T) -> Value) -> Reply {
-    let start = params.get("start").map(Php::int).unwrap_or_default();
-    let from = usize::try_from(start).unwrap_or_default() / PAGE * PAGE;
-    let page = rows.iter().skip(from).take(PAGE).map(shown).collect();
-    let counted = start >= 0;
-    let next = (counted && from.saturating_add(PAGE) < rows.len()).then_some(from + PAGE);
-    Reply { result: Value::Array(page), total: Some(if counted { rows.len() } else { 0 }), next }
+/// Whether a list can be filtered by the field; the portal drops other conditions.
+fn is_known(field: &str) -> bool {
+    FILTERABLE.contains(&field) || WRITABLE.contains(&field) || is_written_freely(field)
 }
 
-fn sort_key(value: Option<&Value>) -> (i64, String) {
-    let text = value.and_then(Value::as_str).unwrap_or_default();
-    (text.parse().unwrap_or_default(), text.to_owned())
+/// Own fields, and those of which there are many of a kind.
+fn is_written_freely(field: &str) -> bool {
+    ["UF_", "UTM_", "ADDRESS"].iter().any(|kind| field.starts_with(kind))
 }
 
 fn selected(fields: &Map<String, Value>, select: &[String]) -> Map<String, Value> {
@@ -335,80 +344,4 @@ fn selected(fields: &Map<String, Value>, select: &[String]) -> Map<String, Value
         .filter(|(name, _)| wanted(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-/// One condition of a filter.
-pub struct Condition<'a> {
-    prefix: &'static str,
-    field: &'a str,
-    value: &'a Php,
-}
-
-impl<'a> Condition<'a> {
-    /// The condition that an entry of a filter says.
-    #[must_use]
-    pub fn of((name, value): &'a (String, Php)) -> Self {
-        const PREFIXES: [&str; 11] = ["!=", ">=", "<=", "!@", "!%", ">", "<", "@", "!", "%", "="];
-        let prefix = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix)).unwrap_or("");
-        Self { prefix, field: &name[prefix.len()..], value }
-    }
-
-    /// On which field it is.
-    #[must_use]
-    pub fn field(&self) -> &'a str {
-        self.field
-    }
-
-    /// Whether leads have the field; the portal drops other conditions.
-    fn is_known(&self) -> bool {
-        let field = self.field;
-        FILTERABLE.contains(&field)
-            || WRITABLE.contains(&field)
-            || field.starts_with("UF_")
-            || field.starts_with("UTM_")
-            || field.starts_with("ADDRESS")
-    }
-
-    /// Whether it holds of something with these fields.
-    #[must_use]
-    pub fn holds(&self, fields: &Map<String, Value>) -> bool {
-        match fields.get(self.field) {
-            Some(Value::Array(values)) => values.iter().any(|value| {
-                let value = value.get("VALUE").unwrap_or(value);
-                self.holds_for(value.as_str().unwrap_or_default())
-            }),
-            Some(Value::String(own)) => self.holds_for(own),
-            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {
-                self.holds_for("")
-            }
-        }
-    }
-
-    fn holds_for(&self, own: &str) -> bool {
-        let text = self.value.text().unwrap_or_default();
-        let any = || match self.value {
-            Php::Array(entries) => entries.iter().any(|(_, value)| value.text().as_deref() == Some(own)),
-            Php::Null | Php::Bool(_) | Php::Number(_) | Php::Text(_) => own == text,
-        };
-        let order = match (own.parse::<f64>(), text.parse::<f64>()) {
-            (Ok(own), Ok(text)) => own.partial_cmp(&text),
-            _ => Some(instant(own).cmp(&instant(&text))),
-        };
-        match self.prefix {
-            ">" => order.is_some_and(std::cmp::Ordering::is_gt),
-            ">=" => order.is_some_and(std::cmp::Ordering::is_ge),
-            "<" => order.is_some_and(std::cmp::Ordering::is_lt),
-            "<=" => order.is_some_and(std::cmp::Ordering::is_le),
-            "!" | "!=" | "!@" => !any(),
-            "%" => own.to_lowercase().contains(&text.to_lowercase()),
-            "!%" => !own.to_lowercase().contains(&text.to_lowercase()),
-            _ => any(),
-        }
-    }
-}
-
-/// Times with different offsets compare as times, other texts as texts.
-fn instant(text: &str) -> (Option<Timestamp>, &str) {
-    let time = text.parse().ok();
-    (time, if time.is_some() { "" } else { text })
 }

@@ -2,23 +2,29 @@
 //!
 //! It shares no type with the client in this workspace, so that one misreading of the API cannot hide
 //! in both. Read in this order: PHP's way with data (`php`), what a portal holds (`portal`), the
-//! methods (`leads`, `methods`, `batch`), the limits (`limits`), the HTTP side (`rest`),
-//! events (`events`), faults (`faults`), and the control API for tests and demos (`control`).
+//! methods (`leads`, `items`, `duplicates`, `stages`, `methods`, `batch`), the limits (`limits`), the HTTP side
+//! (`rest`), events (`events`), faults (`faults`), and the control API for tests and demos (`control`).
 //! What is not imitated is answered with `ERROR_METHOD_NOT_FOUND`, as the portal does.
 
 mod activities;
 mod batch;
+mod clients;
 mod control;
 mod deals;
+mod duplicates;
 mod events;
 mod faults;
+mod items;
 mod leads;
 mod limits;
+mod lists;
+mod memory;
 mod methods;
 mod php;
 mod portal;
 mod presence;
 mod rest;
+mod stages;
 mod timeline;
 
 use std::future::Future;
@@ -27,7 +33,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 pub use control::{NewLeads, add_all};
-pub use portal::{Memory, Portal, Settings};
+pub use memory::Memory;
+pub use portal::{Portal, Settings};
 
 /// Serves the REST API and the control API until `stop` resolves.
 ///

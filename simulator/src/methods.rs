@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::limits::Hit;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
-use crate::{activities, deals, leads, presence, timeline};
+use crate::{activities, deals, duplicates, items, leads, lists, presence, stages, timeline};
 
 /// A method's result.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,10 +64,11 @@ impl ApiError {
 pub type Answer = Result<Reply, ApiError>;
 
 /// Every method there is, in lower case; the portal looks names up in that case.
-const METHODS: [&str; 21] = [
+const METHODS: [&str; 23] = [
     "batch",
     "calendar.accessibility.get",
     "crm.activity.list",
+    "crm.duplicate.findbycomm",
     "crm.item.add",
     "crm.item.list",
     "crm.lead.add",
@@ -75,6 +76,7 @@ const METHODS: [&str; 21] = [
     "crm.lead.get",
     "crm.lead.list",
     "crm.lead.update",
+    "crm.stagehistory.list",
     "crm.timeline.logmessage.add",
     "im.notify.personal.add",
     "im.notify.system.add",
@@ -125,13 +127,15 @@ pub fn run(
     }
     let answer = match method {
         "crm.activity.list" => Ok(activities::list(state, params)),
+        "crm.duplicate.findbycomm" => duplicates::find(state, params),
         "crm.item.add" => deals::add(state, params, now),
-        "crm.item.list" => deals::list(state, params),
+        "crm.item.list" => items::list(state, params),
         "crm.lead.get" => leads::get(state, params),
         "crm.lead.list" => Ok(leads::list(state, params)),
         "crm.lead.update" => leads::update(state, params, now),
         "crm.lead.add" => Ok(leads::add_by_rest(state, params, now)),
         "crm.lead.delete" => leads::delete(state, params),
+        "crm.stagehistory.list" => stages::list(state, params),
         "crm.timeline.logmessage.add" => timeline::add(state, params, now),
         "im.notify.personal.add" => notify(state, params, true, now),
         "im.notify.system.add" => notify(state, params, false, now),
@@ -218,6 +222,6 @@ fn users(state: &State, params: &Php) -> Reply {
             && active.is_none_or(|active| user.get("ACTIVE") == Some(&json!(active)))
     };
     let found: Vec<_> = state.users.values().filter(matches).collect();
-    let reply = leads::page(params, &found, |user| Value::Object((*user).clone()));
+    let reply = lists::page(params, &found, |user| Value::Object((*user).clone()));
     Reply { total: reply.total.filter(|_| !found.is_empty()), ..reply }
 }

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::activities::Activity;
+use crate::clients::Client;
+use crate::duplicates::Index;
 use crate::events::Outgoing;
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
@@ -233,6 +235,14 @@ pub struct State {
     pub deals: BTreeMap<u64, Map<String, Value>>,
     /// The id of the next deal.
     pub next_deal: u64,
+    /// Contacts by id.
+    pub contacts: BTreeMap<u64, Client>,
+    /// Companies by id.
+    pub companies: BTreeMap<u64, Client>,
+    /// Which leads, contacts and companies have a phone or an e-mail.
+    pub duplicates: Index,
+    /// The stages that leads were in: the rows of `crm.stagehistory.list`, in the order of their ids.
+    pub stages: Vec<Map<String, Value>>,
     /// Employees by id: the fields of `user.get`.
     pub users: BTreeMap<u64, Map<String, Value>>,
     /// The last working day of employees: the answer of `timeman.status`.
@@ -257,26 +267,6 @@ pub struct State {
     pub outgoing: Vec<Outgoing>,
 }
 
-/// What outlives a restart: what a real portal keeps in its database.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Memory {
-    leads: BTreeMap<u64, Lead>,
-    next_lead: u64,
-    #[serde(default)]
-    deals: BTreeMap<u64, Map<String, Value>>,
-    users: BTreeMap<u64, Map<String, Value>>,
-    #[serde(default)]
-    working_days: BTreeMap<u64, Map<String, Value>>,
-    #[serde(default)]
-    absences: Vec<Absence>,
-    #[serde(default)]
-    activities: Vec<Activity>,
-    #[serde(default)]
-    timeline: Vec<Entry>,
-    notifications: Vec<Notification>,
-}
-
 /// One portal.
 #[derive(Debug)]
 pub struct Portal {
@@ -299,6 +289,10 @@ impl Portal {
             next_lead: 1,
             deals: BTreeMap::new(),
             next_deal: 1,
+            contacts: BTreeMap::new(),
+            companies: BTreeMap::new(),
+            duplicates: Index::default(),
+            stages: Vec::new(),
             users: users.collect(),
             working_days: BTreeMap::new(),
             absences: Vec::new(),
@@ -316,37 +310,6 @@ impl Portal {
             .build()
             .unwrap_or_default();
         Self { state: Mutex::new(state), address, client }
-    }
-
-    /// What is to be kept over a restart.
-    pub fn memory(&self) -> Memory {
-        let state = self.state();
-        Memory {
-            leads: state.leads.clone(),
-            next_lead: state.next_lead,
-            deals: state.deals.clone(),
-            users: state.users.clone(),
-            working_days: state.working_days.clone(),
-            absences: state.absences.clone(),
-            activities: state.activities.clone(),
-            timeline: state.timeline.clone(),
-            notifications: state.notifications.clone(),
-        }
-    }
-
-    /// Takes up what was kept.
-    pub fn remember(&self, memory: Memory) {
-        let mut state = self.state();
-        state.leads = memory.leads;
-        state.next_lead = memory.next_lead;
-        state.next_deal = memory.deals.keys().max().map_or(1, |last| last + 1);
-        state.deals = memory.deals;
-        state.users = memory.users;
-        state.working_days = memory.working_days;
-        state.absences = memory.absences;
-        state.activities = memory.activities;
-        state.timeline = memory.timeline;
-        state.notifications = memory.notifications;
     }
 
     /// The state, for a moment.

@@ -55,6 +55,12 @@ async fn what_the_control_api_does_not_know_it_refuses() {
         ("settings", json!({ "per_second": 5, "per_secnod": 5 })),
         ("settings", json!({ "per_second": "many" })),
         ("leads", json!({ "count": 1, "colour": "red" })),
+        ("leads", json!({ "leads": [{}, { "DATE_MODIFY": "yesterday" }] })),
+        ("contacts", json!({ "assignedByID": 11 })),
+        ("contacts", json!({ "PHONE": [79_161_234_567_u64] })),
+        ("contacts", json!({ "updatedTime": "2026-11-01" })),
+        ("companies", json!({ "companyId": 5 })),
+        ("deals", json!({ "contactId": 1 })),
         ("events", json!({ "leads": [1], "copies": 2 })),
         ("faults", json!({ "method": "*", "kind": "explode" })),
         ("faults", json!({ "method": "*", "kind": "reset_before", "often": 2 })),
@@ -65,7 +71,13 @@ async fn what_the_control_api_does_not_know_it_refuses() {
         assert!((400..500).contains(&answer.status), "{path} {body}: {answer:?}");
     }
     assert_eq!(portal.asked("settings").await, before);
-    assert_eq!(portal.asked("leads").await, json!([]));
+    for path in ["leads", "deals"] {
+        assert_eq!(portal.asked(path).await, json!([]), "{path}");
+    }
+    for kind in [3, 4] {
+        let there = portal.result("crm.item.list", json!({ "entityTypeId": kind })).await;
+        assert_eq!(there["items"], json!([]), "{kind}");
+    }
 
     let after = portal.tell("settings", json!({ "per_second": 5, "muted": [11] })).await.json();
     assert_eq!((&after["per_second"], &after["muted"]), (&json!(5), &json!([11])));

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics, its helpers too")]
 
 mod batches;
+mod clients;
 mod control;
 mod events;
 mod faults;
 mod harness;
+mod history;
 mod leads;
 mod limits;
 mod lists;

@@ -55,10 +55,7 @@ async fn what_it_keeps_in_a_file_is_there_after_a_restart() {
     let file = folder.path().join("portal.json").display().to_string();
     for (ids, leads) in [(json!(["1", "2"]), r#"{"count":2}"#), (json!(["1", "2", "3"]), r#"{"count":1}"#)] {
         let mut process = Process(program().args(["--data", &file, "--leads", leads]).spawn().unwrap());
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let line: Value = serde_json::from_str(&line).unwrap();
-        let control = line["control"].as_str().unwrap();
+        let (_, control) = addresses(&mut process);
         let there = send(client().get(format!("{control}/leads"))).await.json();
         let there: Vec<Value> =
             there.as_array().unwrap().iter().map(|lead| lead["fields"]["ID"].clone()).collect();
@@ -70,6 +67,58 @@ async fn what_it_keeps_in_a_file_is_there_after_a_restart() {
         assert!(kill.success());
         assert!(eventually("its end", async || process.0.try_wait().unwrap()).await.success());
         assert!(!health(control.trim_start_matches("http://")).success());
+    }
+}
+
+/// Of a process that keeps its portal in a file: where its REST API and its control API are.
+fn addresses(process: &mut Process) -> (String, String) {
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let address = |name: &str| line[name].as_str().unwrap().to_owned();
+    (address("webhook_url"), address("control"))
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_is_read_and_clients_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portal.json");
+    let phone = json!([{ "ID": "1", "VALUE_TYPE": "WORK", "VALUE": "111", "TYPE_ID": "PHONE" }]);
+    let lead = json!({ "fields": { "ID": "4", "STATUS_ID": "NEW", "PHONE": phone }, "history": [] });
+    let deal =
+        json!({ "id": 2, "stageId": "C9:LOSE", "contactId": 7, "createdTime": "2025-11-01T10:00:00+03:00" });
+    let earlier = json!({ "leads": { "4": lead }, "next_lead": 5, "deals": { "2": deal }, "users": {}, "notifications": [] });
+    std::fs::write(&file, earlier.to_string()).unwrap();
+    let file = file.display().to_string();
+    for (stages, found) in [
+        (json!([]), json!({ "LEAD": [4] })),
+        (json!([1]), json!({ "LEAD": [4], "CONTACT": [1], "COMPANY": [1] })),
+    ] {
+        let mut process = Process(program().args(["--data", &file]).spawn().unwrap());
+        let (webhook, control) = addresses(&mut process);
+        let client = client();
+        let call = async |method: &str, params: Value| {
+            send(client.post(format!("{webhook}{method}")).json(&params)).await.json()["result"].take()
+        };
+        let search = json!({ "type": "PHONE", "values": ["111"] });
+        assert_eq!(call("crm.duplicate.findbycomm", search).await, found);
+        let select = json!(["contactIds", "stageSemanticId", "updatedTime"]);
+        assert_eq!(
+            call("crm.item.list", json!({ "entityTypeId": 2, "select": select })).await["items"],
+            json!([{ "id": 2, "contactIds": [7], "stageSemanticId": "F", "updatedTime": "2025-11-01T10:00:00+03:00" }])
+        );
+        let rows = call("crm.stagehistory.list", json!({ "entityTypeId": 1 })).await["items"].take();
+        let ids: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row["ID"]).collect();
+        assert_eq!(json!(ids), stages);
+
+        for path in ["contacts", "companies"] {
+            let body = json!({ "PHONE": ["111"] });
+            assert_eq!(send(client.post(format!("{control}/{path}")).json(&body)).await.status, 201);
+        }
+        call("crm.lead.update", json!({ "id": 4, "fields": { "STATUS_ID": "IN_PROCESS" } })).await;
+        let kill = Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        assert!(eventually("its end", async || process.0.try_wait().unwrap()).await.success());
     }
 }
 
