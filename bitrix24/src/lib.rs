@@ -3,13 +3,15 @@
 //!
 //! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]), what
 //! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
-//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`], [`answers`]), and how many wishes become one
-//! request ([`pack`], [`lead_reader`]).
+//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`], [`answers`], [`clients`]), and how many
+//! wishes become one request ([`pack`], [`lead_reader`], [`client_finder`]).
 //!
 //! Nothing here knows a rule of distribution, a queue or a table. Nothing is repeated here either.
 
 pub mod answers;
 pub mod client;
+pub mod client_finder;
+pub mod clients;
 pub mod code;
 pub mod command;
 pub mod connect;
@@ -25,11 +27,13 @@ pub mod notify;
 mod operating;
 pub mod pack;
 pub mod people;
+mod phone;
 pub mod scan;
 pub mod timeline;
 pub mod transport;
 
 pub use client::{Permit, Portal};
+pub use client_finder::ClientFinder;
 pub use command::Command;
 pub use error::PortalError;
 pub use lead::PortalLead;

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use common::clock::{Clock as _, SystemClock};
-use distribution::{Candidate, Decision, Explanation, Language, Ledger, Orders, Roster, decide};
+use distribution::{
+    Candidate, Decision, Explanation, Language, Ledger, Orders, Roster, Routing, Tie, TieBy, TieOf, decide,
+};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -16,6 +19,7 @@ pub(crate) struct Input<'a> {
     pub(crate) lead: &'a Path,
     pub(crate) at: Option<&'a str>,
     pub(crate) roster: Option<&'a Path>,
+    pub(crate) client_of: Option<&'a str>,
 }
 
 /// Decides about the lead and prints it.
@@ -28,7 +32,8 @@ pub(crate) fn run(input: Input<'_>, as_json: bool, language: Language) -> Result
         })?,
         None => SystemClock.now(),
     };
-    let lead = files::lead(input.lead)?;
+    let mut lead = files::lead(input.lead)?;
+    lead.ties = input.client_of.map(|name| client_of(name, &routing, at)).transpose()?;
     let (roster, ledger) = match input.roster {
         Some(path) => roster::read(path, &routing)?,
         None => (Roster::default(), Ledger::default()),
@@ -40,6 +45,17 @@ pub(crate) fn run(input: Input<'_>, as_json: bool, language: Language) -> Result
         output::print(&in_text(&decision, language));
     }
     Ok(0)
+}
+
+/// The contact of a client of this person, by whatever a queue recognises him.
+fn client_of(name: &str, routing: &Routing, at: Timestamp) -> Result<Vec<Tie>, Failure> {
+    let person = routing.person(name).ok_or_else(|| {
+        let known = routing.people().map(|person| person.name.as_str());
+        let hint = distribution::nearest(name, known);
+        Failure::arguments(format!("--client-of: nobody is called `{name}` in the routing file{hint}"))
+    })?;
+    let tie = |by| Tie { owner: person.user, by, of: TieOf::Contact, at };
+    Ok([TieBy::Contact, TieBy::Company, TieBy::Phone, TieBy::Email].map(tie).to_vec())
 }
 
 fn in_text(decision: &Decision, language: Language) -> String {
@@ -89,6 +105,7 @@ fn in_json(decision: &Decision, language: Language) -> Value {
         "outcome": outcome,
         "rule": why.rule,
         "cases": why.cases,
+        "client": why.client,
         "queue": why.queue,
         "person": person,
         "user": user,

@@ -60,6 +60,9 @@ enum Command {
         /// Who is there, who is not, and the credits; without it everybody is there and all credits are zero.
         #[arg(long, value_name = "FILE")]
         roster: Option<PathBuf>,
+        /// As if the lead's client were this person's, for queues that are `sticky`; without it nobody knows whose he is.
+        #[arg(long, value_name = "PERSON")]
+        client_of: Option<String>,
         /// One JSON object instead of text.
         #[arg(long)]
         json: bool,
@@ -190,9 +193,14 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Check { files, json } => Ok(check::run(&files, json)),
-        Command::Explain { file, lead, at, roster, json, language } => {
-            let input =
-                explain::Input { file: &file, lead: &lead, at: at.as_deref(), roster: roster.as_deref() };
+        Command::Explain { file, lead, at, roster, client_of, json, language } => {
+            let input = explain::Input {
+                file: &file,
+                lead: &lead,
+                at: at.as_deref(),
+                roster: roster.as_deref(),
+                client_of: client_of.as_deref(),
+            };
             explain::run(input, json, language)
         }
         Command::Simulate { file, leads, against, roster, json } => {

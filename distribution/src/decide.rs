@@ -3,6 +3,7 @@
 //! Pure and total. The same input gives the same output, and no input makes it fail: a wrong routing is refused when it
 //! is loaded, and "nobody may take it" is a [`Hold`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,8 +22,9 @@ use crate::ids::UserId;
 use crate::lead::{FieldValue, Lead};
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::name::Name;
-use crate::roster::Roster;
+use crate::roster::{NotKnown, Roster};
 use crate::routing::{Fallback, Handover, Person, Queue, Routing, Target};
+use crate::sticky::{self, ClientSought, Kept, KeptOutcome};
 use crate::strategy::{self, Asked, Choice};
 
 /// Decides who gets `lead` at the time `now`.
@@ -33,6 +35,9 @@ use crate::strategy::{self, Asked, Choice};
 ///    says. A person who is named takes the lead and no ledger is charged; when he may not, the rule's `if_nobody` is
 ///    tried, or where it has none the default decides.
 /// 4. When nobody may take it, it is held.
+///
+/// Where a queue is `sticky`, and the client of the lead is somebody's, that person is asked before its members, as
+/// [`Lead::ties`] tell. A lead may wait for him alone.
 #[must_use]
 pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, now: Timestamp) -> Decision {
     decide_giving(lead, &Giving::default(), roster, routing, ledger, now)
@@ -60,16 +65,22 @@ pub fn decide_giving(
     if let Some(reason) = already_final(lead).or_else(|| already_taken(lead, giving, routing)) {
         return reasoning.skip(reason);
     }
-    let wanted = giving.to.as_ref().and_then(|to| named(to, routing));
-    let handover = match &wanted {
-        Some(handover) => handover,
-        None => reasoning.first_matching(routing, lead, now).unwrap_or(&routing.default),
-    };
+    let handover = reasoning.handover(routing, lead, giving, now);
     reasoning.explanation.not_known = roster.not_known().collect();
     let calendar = Calendar::at(routing, now);
-    let (skills, had, held) = (handover.skills.as_slice(), &giving.had, giving.held);
-    let asked = Asked { routing, roster, ledger, calendar: &calendar, skills, had, held };
     let unanswered = giving.cause == Cause::Unanswered;
+    let asked = Asked {
+        routing,
+        roster,
+        ledger,
+        calendar: &calendar,
+        skills: handover.skills.as_slice(),
+        had: &giving.had,
+        held_since: giving.held_since,
+        // Who did not answer his client's lead does not get it back.
+        keeps_clients: !unanswered,
+        ties: lead.ties.as_deref(),
+    };
     match reasoning.hand_to(&handover.target, asked) {
         Some(taken) => {
             let orders = handover.orders.as_deref().filter(|_| !unanswered).cloned().unwrap_or_default();
@@ -78,6 +89,48 @@ pub fn decide_giving(
         None if unanswered => reasoning.skip(SkipReason::NobodyElse),
         None => reasoning.hold(),
     }
+}
+
+impl Routing {
+    /// What is to be found out of the lead's client before this giving of it is decided; `None` where nothing is, because it
+    /// comes to no queue that asks for it.
+    #[must_use]
+    pub fn client_sought(&self, lead: &Lead, giving: &Giving, now: Timestamp) -> Option<ClientSought> {
+        let asks = |queue: &Queue| queue.sticky.is_some();
+        let left_alone = || already_final(lead).or_else(|| already_taken(lead, giving, self)).is_some();
+        if !self.queues.iter().any(asks) || giving.cause == Cause::Unanswered || left_alone() {
+            return None;
+        }
+        let mut reasoning = Reasoning::new(self, giving, now);
+        let handover = reasoning.handover(self, lead, giving, now);
+        let mut waiting = queues_of(&handover.target);
+        if matches!(handover.target, Target::Person { if_nobody: None, .. }) {
+            waiting.extend(queues_of(&self.default.target));
+        }
+        let mut reached: Vec<&Queue> = Vec::new();
+        while let Some(queue) = waiting.pop().and_then(|number| self.queues.get(number)) {
+            if !reached.iter().any(|known| known.name == queue.name) {
+                reached.push(queue);
+                waiting.extend(queues_among(&queue.if_nobody));
+            }
+        }
+        ClientSought::by_any(reached.into_iter().filter_map(|queue| queue.sticky.as_ref()), now)
+    }
+}
+
+/// The queues that a target names, by their places.
+fn queues_of(target: &Target) -> Vec<usize> {
+    match target {
+        Target::Queue(queue) => vec![*queue],
+        Target::Person { if_nobody, .. } => queues_among(if_nobody.as_deref().unwrap_or_default()).collect(),
+    }
+}
+
+fn queues_among(fallbacks: &[Fallback]) -> impl Iterator<Item = usize> {
+    fallbacks.iter().filter_map(|fallback| match fallback {
+        Fallback::Queue(queue) => Some(*queue),
+        Fallback::OnDuty | Fallback::Hold => None,
+    })
 }
 
 /// What the destination is in the routing.
@@ -131,6 +184,13 @@ struct Reasoning {
     available: Option<Timestamp>,
     /// Which queues were asked, so that none is asked twice.
     asked: Vec<Name>,
+    /// Set when it waits for the person whose client it is.
+    waits: Option<Waits>,
+}
+
+/// Until when it waits for the person whose client it is, if that is known.
+struct Waits {
+    until: Option<Timestamp>,
 }
 
 impl Reasoning {
@@ -147,12 +207,27 @@ impl Reasoning {
             not_matched: Vec::new(),
             not_matched_total: 0,
             by_default: false,
+            client: None,
             queue: None,
             candidates: Vec::new(),
             not_known: Vec::new(),
             time_zone: routing.zone.iana_name().map(Name::from),
         };
-        Self { explanation, available: None, asked: Vec::new() }
+        Self { explanation, available: None, asked: Vec::new(), waits: None }
+    }
+
+    /// Where the lead goes: as asked, or by the first rule that matches, or by default.
+    fn handover<'r>(
+        &mut self,
+        routing: &'r Routing,
+        lead: &Lead,
+        giving: &Giving,
+        now: Timestamp,
+    ) -> Cow<'r, Handover> {
+        match giving.to.as_ref().and_then(|to| named(to, routing)) {
+            Some(handover) => Cow::Owned(handover),
+            None => Cow::Borrowed(self.first_matching(routing, lead, now).unwrap_or(&routing.default)),
+        }
     }
 
     /// Goes through the rules in the file's order, up to the first that matches.
@@ -218,8 +293,34 @@ impl Reasoning {
             return None;
         }
         self.asked.push(queue.name.clone());
+        let kept = self.keep(queue, asked);
+        if kept.is_some() || self.waits.is_some() {
+            return kept;
+        }
         self.take_from(strategy::ask_members(queue, asked), queue)
             .or_else(|| self.fall_back(&queue.if_nobody, Some(queue), asked))
+    }
+
+    /// Asks the person whose client it is, where the queue wants that.
+    fn keep(&mut self, queue: &Queue, asked: Asked<'_>) -> Option<Taken> {
+        let rules = queue.sticky.as_ref().filter(|_| asked.keeps_clients)?;
+        let Some(ties) = asked.ties else {
+            if !self.explanation.not_known.contains(&NotKnown::Clients) {
+                self.explanation.not_known.push(NotKnown::Clients);
+            }
+            return None;
+        };
+        let Kept { outcome, candidates, client } = sticky::ask_own(queue, rules, ties, asked);
+        self.explanation.candidates.extend(candidates);
+        self.explanation.client = client.or_else(|| self.explanation.client.take());
+        match outcome {
+            KeptOutcome::Goes(person, entries) => Some(Taken::by(&person, Some(&queue.name), entries)),
+            KeptOutcome::Waits(until) => {
+                self.waits = Some(Waits { until });
+                None
+            }
+            KeptOutcome::Otherwise => None,
+        }
     }
 
     fn fall_back(
@@ -234,7 +335,7 @@ impl Reasoning {
                 (Fallback::Queue(other), _) => self.ask(*other, asked),
                 (Fallback::OnDuty, None) | (Fallback::Hold, _) => return None,
             };
-            if taken.is_some() {
+            if taken.is_some() || self.waits.is_some() {
                 return taken;
             }
         }
@@ -266,7 +367,10 @@ impl Reasoning {
     }
 
     fn hold(self) -> Decision {
-        let (reason, until) = (HoldReason::NobodyEligible, self.available);
+        let (reason, until) = match self.waits {
+            Some(Waits { until }) => (HoldReason::OwnersAbsence, until),
+            None => (HoldReason::NobodyEligible, self.available),
+        };
         let queue = self.asked.into_iter().next();
         let mut explanation = self.explanation;
         explanation.outcome = Outcome::Hold { reason, until };

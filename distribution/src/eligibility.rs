@@ -129,7 +129,9 @@ impl<'r> Demands<'r> {
             | Reason::SmallerCredit
             | Reason::MoreLoaded
             | Reason::LaterInList
-            | Reason::ReservedForDuty => return None,
+            | Reason::ReservedForDuty
+            | Reason::SameClient
+            | Reason::StandsIn => return None,
         };
         // Each may end within another: who is back from leave at midnight works from nine. An end lies behind every
         // moment it ends, so this goes forward only; the bound is for absences without number.

@@ -19,6 +19,7 @@ use crate::ledger::Credit;
 use crate::name::Name;
 use crate::roster::{NotKnown, WorkingDay};
 use crate::routing::Person;
+use crate::sticky::OwnClient;
 
 /// The version of the shape of [`Explanation`]. A reader refuses a larger one.
 pub const FORMAT: u32 = 1;
@@ -64,6 +65,9 @@ pub struct Explanation {
     pub not_matched_total: usize,
     /// Whether the lead came to the routing's default: no rule matched, or the person it names may not take the lead.
     pub by_default: bool,
+    /// Whose client it is, where a queue asked for that and it is somebody's of the routing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<OwnClient>,
     /// The queue that gave it away; where it waits, the first that was asked.
     pub queue: Option<Name>,
     /// Everybody who came into question, in the order in which they were asked.
@@ -124,6 +128,12 @@ pub enum Role {
     Member,
     /// As one of those on duty for the queue.
     OnDuty,
+    /// As the person whose client it is.
+    Client,
+    /// As the substitute of that person, who is away.
+    Substitute,
+    /// As the successor of that person, who is dismissed.
+    Successor,
 }
 
 /// How much somebody has to do.
@@ -161,6 +171,10 @@ pub enum Reason {
     LeastLoaded,
     /// Taken: he is the first in the list of those who may take it.
     FirstInList,
+    /// Taken: the client is his.
+    SameClient,
+    /// Taken: he stands in for the person whose client it is.
+    StandsIn,
     /// Not taken: his credit is smaller than the chosen's.
     SmallerCredit,
     /// Not taken: he has more open leads for his weight than the chosen.
@@ -256,6 +270,8 @@ pub enum Outcome {
 pub enum HoldReason {
     /// Nobody who should get it may take it.
     NobodyEligible,
+    /// It waits for the person whose client it is.
+    OwnersAbsence,
 }
 
 /// Why a lead is left alone.
@@ -332,7 +348,26 @@ impl Reason {
     /// Whether it says that the candidate got the lead.
     #[must_use]
     pub const fn is_taken(&self) -> bool {
-        matches!(self, Self::Named | Self::LargestCredit | Self::LeastLoaded | Self::FirstInList)
+        match self {
+            Self::Named
+            | Self::LargestCredit
+            | Self::LeastLoaded
+            | Self::FirstInList
+            | Self::SameClient
+            | Self::StandsIn => true,
+            Self::SmallerCredit
+            | Self::MoreLoaded
+            | Self::LaterInList
+            | Self::ReservedForDuty
+            | Self::Inactive
+            | Self::HadBefore
+            | Self::LacksSkill { .. }
+            | Self::Paused { .. }
+            | Self::Absent { .. }
+            | Self::OffSchedule { .. }
+            | Self::WorkingDay { .. }
+            | Self::AtLimit { .. } => false,
+        }
     }
 
     /// Whether it says that the candidate could not have got the lead.
@@ -351,6 +386,8 @@ impl Reason {
             | Self::LargestCredit
             | Self::LeastLoaded
             | Self::FirstInList
+            | Self::SameClient
+            | Self::StandsIn
             | Self::SmallerCredit
             | Self::MoreLoaded
             | Self::LaterInList

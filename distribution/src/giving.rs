@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
@@ -19,8 +20,8 @@ pub struct Giving {
     pub to: Option<Destination>,
     /// Who had it before in this round: none of them gets it.
     pub had: BTreeSet<UserId>,
-    /// Whether it was held until now.
-    pub held: bool,
+    /// Since when it is held; `None` where it was not held until now.
+    pub held_since: Option<Timestamp>,
     /// From whom it is taken; somebody else who has it by now keeps it. Only of [`Cause::Unanswered`].
     pub from: Option<UserId>,
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::compare;
 use crate::ids::{LeadId, UserId};
+use crate::sticky::Tie;
 
 /// How deep lists and objects may be nested in a field. The portal nests once, a list of `{"VALUE": …}`; what lies
 /// deeper than this is dropped, so that no input can exhaust the stack.
@@ -28,6 +29,8 @@ pub struct Lead {
     pub owner: Option<UserId>,
     /// Every field the portal answered, by its code, such as `SOURCE_ID` or `UF_CRM_PRODUCT`.
     pub fields: BTreeMap<String, FieldValue>,
+    /// Who has its client, as the portal told; `None` where nobody asked or it did not tell.
+    pub ties: Option<Vec<Tie>>,
 }
 
 /// What one field of a lead holds.
@@ -77,7 +80,7 @@ impl Lead {
             Some((_, value)) => UserId::new(whole_number(value).ok_or(LeadError::InvalidOwner)?),
         };
         let fields = fields.iter().map(|(code, value)| (code.clone(), FieldValue::from(value))).collect();
-        Ok(Self { id, owner, fields })
+        Ok(Self { id, owner, fields, ties: None })
     }
 
     /// What the field with this code holds; [`FieldValue::Empty`] when the portal answered no such field.
@@ -133,7 +136,8 @@ impl fmt::Debug for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<&str> = self.fields.keys().map(String::as_str).collect();
         let mut lead = f.debug_struct("Lead");
-        lead.field("id", &self.id).field("owner", &self.owner).field("fields", &fields).finish()
+        lead.field("id", &self.id).field("owner", &self.owner).field("fields", &fields);
+        lead.field("ties", &self.ties).finish()
     }
 }
 
@@ -245,7 +249,7 @@ mod tests {
         let lead = read(&json!({"ID": "1", "NAME": "Olga", "PHONE": [{"VALUE": "+7 900"}]})).unwrap();
         assert_eq!(
             format!("{lead:?}"),
-            r#"Lead { id: LeadId(1), owner: None, fields: ["ID", "NAME", "PHONE"] }"#
+            r#"Lead { id: LeadId(1), owner: None, fields: ["ID", "NAME", "PHONE"], ties: None }"#
         );
         assert_eq!(format!("{:?}", lead.field("PHONE")), "List([Text(…)])");
     }

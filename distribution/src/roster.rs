@@ -32,6 +32,8 @@ pub enum NotKnown {
     Absences,
     /// Their leads in process.
     OpenLeads,
+    /// Whose client sent the lead.
+    Clients,
 }
 
 /// What is known of one person.

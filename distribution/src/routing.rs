@@ -20,6 +20,7 @@ use crate::ids::UserId;
 use crate::name::Name;
 use crate::rule_index::RuleIndex;
 use crate::schedule::{Holidays, Schedule};
+use crate::sticky::StickyRules;
 use crate::waiting::HoldRules;
 
 /// The whole routing of one portal.
@@ -32,6 +33,8 @@ pub struct Routing {
     pub(crate) only_from: Option<BTreeSet<UserId>>,
     /// Each schedule that anybody or any rule follows, in each zone in which it is followed.
     pub(crate) hours: Vec<LocalSchedule>,
+    /// Of phone numbers that are written without one, in digits.
+    pub(crate) country_code: Option<Name>,
     pub(crate) fields: Vec<Name>,
     pub(crate) people: Vec<Arc<Person>>,
     pub(crate) queues: Vec<Queue>,
@@ -67,6 +70,10 @@ pub struct Person {
     pub skills: BTreeSet<Name>,
     /// How much he may be given, by whatever queue or rule.
     pub limits: Limits,
+    /// Who takes the leads of his clients while he is away, by his name; not himself.
+    pub substitute: Option<Name>,
+    /// Who takes the leads of his clients when he is dismissed, by his name; not himself.
+    pub successor: Option<Name>,
     /// When he works: a place in [`Routing::hours`]; `None` for always.
     pub(crate) hours: Option<usize>,
 }
@@ -126,6 +133,8 @@ pub struct Queue {
     pub hold: HoldRules,
     /// By when its leads are to be answered, if they are.
     pub answer: Option<AnswerRules>,
+    /// Whether who has the client of a lead gets it, if he does.
+    pub sticky: Option<StickyRules>,
 }
 
 /// What is tried when nobody who should may take a lead.

@@ -12,6 +12,7 @@ mod section;
 
 mod answer;
 mod schedules;
+mod sticky;
 mod times;
 mod waiting;
 
@@ -57,6 +58,7 @@ const VERSION: &str = "1";
 const KEYS: &[&str] = &[
     "version",
     "time_zone",
+    "country_code",
     "fields",
     "calendar",
     "schedules",
@@ -108,6 +110,7 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         check_version(version, problems);
     }
     let fields = file.get("fields").map(|node| own_names(node, problems)).unwrap_or_default();
+    let country_code = file.get("country_code").and_then(|node| sticky::country_code(node, problems));
     let only_from = file.get("only_if_owner_in").map(|node| owners(node, problems));
     let mut times = Times::read(&file, problems);
     let people = match file.require("people", problems) {
@@ -133,6 +136,7 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         version: 0,
         parties: parties(&queues.list),
         only_from,
+        country_code,
         fields: asks.fields.into_codes(),
         zone: asks.times.zone,
         holidays: asks.times.holidays,

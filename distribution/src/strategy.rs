@@ -22,11 +22,14 @@
 //!
 //! **In order.** The first in the list who is eligible; no turns are kept.
 //!
+//! **Own clients.** A lead that goes to somebody because its client is his is charged to him as if his credit had been the
+//! largest, where the queue says so.
+//!
 //! **On duty.** When the only members at work are those on duty, or none is, the people on duty take turns among
 //! themselves, in a ledger of their own. For who is a member too, such a lead counts as his turn in the queue: the members
 //! whose working hours are over earn it with him and he pays it, so that over day and night nobody gets more than his
 //! share. Members who are away earn nothing, so that nothing waits for them when they are back. Who has
-//! [`DUTY_DEBT_MAX`] turns to his debit already pays no more, so that long duties do not put him off the queue for weeks.
+//! [`DEBT_MAX`] turns to his debit already pays no more, so that long duties do not put him off the queue for weeks.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,9 +45,11 @@ use crate::ledger::{Account, Credit, EntryKind, Ledger, LedgerEntry};
 use crate::name::Name;
 use crate::roster::Roster;
 use crate::routing::{Fallback, Member, Person, Queue, Routing, Strategy, Weight};
+use crate::sticky::Tie;
 
-/// How many turns of duty somebody can owe to the other members.
-const DUTY_DEBT_MAX: i64 = 20;
+/// How many turns somebody can owe to the other members for leads that were not his by turn: those of a duty, and those of
+/// his own clients.
+const DEBT_MAX: i64 = 20;
 
 /// What is known when a queue is asked.
 #[derive(Clone, Copy)]
@@ -57,13 +62,17 @@ pub(crate) struct Asked<'a> {
     pub(crate) skills: &'a [Name],
     /// Who had it before.
     pub(crate) had: &'a BTreeSet<UserId>,
-    /// Whether it was held until now.
-    pub(crate) held: bool,
+    /// Since when it is held, if it is.
+    pub(crate) held_since: Option<Timestamp>,
+    /// Whether it goes to who has its client.
+    pub(crate) keeps_clients: bool,
+    /// Who has its client; `None` where that is not known.
+    pub(crate) ties: Option<&'a [Tie]>,
 }
 
 impl<'a> Asked<'a> {
-    fn demands(&self, queue: &Queue) -> Demands<'a> {
-        Demands::of_queue(queue, self.skills, self.had, self.held)
+    pub(crate) fn demands(&self, queue: &Queue) -> Demands<'a> {
+        Demands::of_queue(queue, self.skills, self.had, self.held_since.is_some())
     }
 }
 
@@ -147,7 +156,7 @@ fn charge_duty(queue: &Queue, person: &Person, asked: Asked<'_>) -> Option<(Cred
     let mut book = Book::open(&queue.ledger, asked);
     let standings = standings(&queue.members, queue, &book, asked);
     let payer = standings.iter().find(|standing| standing.member.person.user == person.user)?;
-    if payer.balance <= Credit::from_units(-DUTY_DEBT_MAX * Credit::TURN.units()) {
+    if payer.owes_enough() {
         return None;
     }
     let shares = |standing: &&Standing<'_>| {
@@ -166,6 +175,27 @@ fn charge_duty(queue: &Queue, person: &Person, asked: Asked<'_>) -> Option<(Cred
     let compared = payer.balance + turn.earned(payer.member.weight);
     let after = compared - Credit::from_units(turn.whole);
     Some((CreditChange { before: payer.balance, compared, after }, book.entries))
+}
+
+/// Makes a lead of his own client a turn of this member, as if his credit had been the largest; `None` for who is no member,
+/// or owes enough, and where the queue keeps no turns or gives by load, which such a lead adds to by itself.
+pub(crate) fn charge_client(
+    queue: &Queue,
+    person: &Person,
+    asked: Asked<'_>,
+) -> Option<(CreditChange, Vec<LedgerEntry>)> {
+    if queue.strategy != Strategy::Rotation {
+        return None;
+    }
+    let mut book = Book::open(&queue.ledger, asked);
+    let standings = standings(&queue.members, queue, &book, asked);
+    let payer = standings.iter().find(|standing| standing.member.person.user == person.user)?;
+    if payer.owes_enough() {
+        return None;
+    }
+    let pick = Pick { best: Some(payer), ..Pick::by(Strategy::Rotation, &standings) };
+    pick.book(&standings, EntryKind::Turn, &mut book);
+    Some((pick.credit(payer), book.entries))
 }
 
 /// A member as the lead finds him.
@@ -211,6 +241,11 @@ fn available(queue: &Queue, standings: &[Standing<'_>], asked: Asked<'_>) -> Opt
 }
 
 impl Standing<'_> {
+    /// Whether he owes so many turns that no more are charged to him.
+    fn owes_enough(&self) -> bool {
+        self.balance <= Credit::from_units(-DEBT_MAX * Credit::TURN.units())
+    }
+
     fn load(&self) -> Load {
         Load { open: self.open, weight: self.member.weight.get() }
     }

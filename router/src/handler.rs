@@ -1,5 +1,7 @@
 //! One lead event, from the question whether it was decided before to the published command.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,22 +12,23 @@ use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::config::TimelineEntries;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
-use common::ids::{LeadId, PortalName};
+use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{
     AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders,
 };
 use distribution::{
-    Cause, Credit, Decision, Destination, EntryKind, Language, Lead, LeadError, Ledger, LedgerEntry, Routing,
-    decide_giving,
+    Cause, ClientWent, Credit, Decision, Destination, EntryKind, HoldReason, Language, Lead, LeadError,
+    Ledger, LedgerEntry, Routing, Tie, TieOf, decide_giving,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Balances, Counting, Decided, Intervals, KnownPeople, NewDecision, NewGiving, SavedDecision, Standing,
-    Store, Verdict,
+    Balances, Counting, Decided, Intervals, KnownPeople, NewDecision, NewGiving, Related, SavedDecision,
+    Standing, Store, Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 
+use crate::clients::Clients;
 use crate::metrics::RouterMetrics;
 use crate::pool::LOOK_AGAIN_AFTER;
 
@@ -43,6 +46,7 @@ pub(crate) struct Decide {
     pub(crate) reader: LeadReader,
     /// For held leads, which give way to fresh ones.
     pub(crate) held: LeadReader,
+    pub(crate) clients: Clients,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) topology: Arc<Topology>,
@@ -145,15 +149,24 @@ impl Decide {
         let read = reader.read(key.lead).await?;
         let in_use = reader.in_use();
         let seen = Seen { at: asked_at, with: read.together };
-        let lead = match read.lead {
+        let mut lead = match read.lead {
             Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
             None => None,
         };
         let routing = Arc::clone(&self.routing.borrow());
+        let related = match &mut lead {
+            Some((lead, _)) => self.find_client(key, &routing, lead, &received.envelope.payload).await?,
+            None => Related::default(),
+        };
         let people = Arc::clone(&self.people.borrow());
-        let counting = counting(&routing, people.counted_at(), self.clock.now());
+        let counting = Counting { related, ..counting(&routing, people.counted_at(), self.clock.now()) };
         let by = By { routing: &routing, people: &people };
-        let make = Box::new(|standing: &Standing| self.make(by, lead.as_ref(), standing, first_seen));
+        let mut client_went = None;
+        let make = Box::new(|standing: &Standing| {
+            let (new, went) = self.make(by, lead.as_ref(), standing, first_seen);
+            client_went = went;
+            new
+        });
         let turn = self.deciding.acquire().await;
         let decided = self.store.decide(key, &counting, make).await?;
         drop((turn, in_use));
@@ -162,6 +175,9 @@ impl Decide {
             Decided::TooEarly => Err(DecideError::TooEarly.into()),
             Decided::Now(saved) => {
                 self.metrics.decided(&self.portal, &saved);
+                if let Some(went) = client_went {
+                    self.metrics.client_went(&self.portal, went);
+                }
                 tracing::info!(
                     event = "lead.decided", portal = %self.portal, lead.id = key.lead.get(),
                     outcome = word(&saved.verdict), reason = saved.reason,
@@ -173,6 +189,29 @@ impl Decide {
         }
     }
 
+    /// Finds who has the lead's client, where that matters, and answers which other leads say so.
+    async fn find_client(
+        &self,
+        key: &AssignmentKey,
+        routing: &Routing,
+        lead: &mut Lead,
+        event: &LeadEvent,
+    ) -> Result<Related, HandlerError> {
+        if routing.queues().all(|queue| queue.sticky.is_none()) {
+            return Ok(Related::default());
+        }
+        let read_at = self.clock.now();
+        let giving = self.store.giving(key).await?;
+        let is_held = event.source == EventSource::Hold;
+        lead.ties = self.clients.ties(routing, lead, (&giving, is_held), read_at).await?;
+        let other_lead = |tie: &Tie| match tie.of {
+            TieOf::Lead(lead) => Some(lead),
+            TieOf::Contact | TieOf::Company | TieOf::Deal => None,
+        };
+        let leads = lead.ties.iter().flatten().filter_map(other_lead).collect();
+        Ok(Related { leads, read_at })
+    }
+
     /// So that a parked or throttled lead counts as waiting. Only the gauge suffers where that fails.
     async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) {
         if let Err(error) = self.store.note_undecided(key, first_seen).await {
@@ -180,20 +219,23 @@ impl Decide {
         }
     }
 
-    /// The pure part: from the lead and the credits of this moment to what is written down.
+    /// The pure part: from the lead and the credits of this moment to what is written down, and where the lead of a known
+    /// client goes.
     fn make(
         &self,
         By { routing, people }: By<'_>,
         lead: Option<&(Lead, PortalLead)>,
         standing: &Standing,
         first_seen: Timestamp,
-    ) -> NewDecision {
+    ) -> (NewDecision, Option<ClientWent>) {
         let now = self.clock.now();
-        let Some((lead, read)) = lead else { return deleted(routing.version(), first_seen, now) };
+        let Some((lead, read)) = lead else { return (deleted(routing.version(), first_seen, now), None) };
         let roster = people.roster(routing, &standing.given, self.intervals, now);
         let ledger = ledger(&standing.balances);
+        let lead = &with_owners(lead, &standing.owners);
         let decision = decide_giving(lead, &standing.giving, &roster, routing, &ledger, now);
         let explanation = decision.explanation();
+        let went = explanation.client_went();
         let mut new = NewDecision {
             verdict: Verdict::Skip,
             from: lead.owner,
@@ -225,7 +267,14 @@ impl Decide {
             Decision::Hold(hold) => {
                 let look_again_at = now + LOOK_AGAIN_AFTER;
                 new.verdict = Verdict::Hold {
-                    look_again_at: hold.until.map_or(look_again_at, |until| until.min(look_again_at)),
+                    look_again_at: match hold.reason {
+                        // Nobody else gets it, however many may take leads.
+                        HoldReason::OwnersAbsence => hold.until.unwrap_or(look_again_at),
+                        HoldReason::NobodyEligible => {
+                            hold.until.map_or(look_again_at, |until| until.min(look_again_at))
+                        }
+                        _ => look_again_at,
+                    },
                     until: hold.until,
                 };
                 let queue = hold.queue.as_deref().and_then(|queue| routing.queue(queue));
@@ -234,7 +283,7 @@ impl Decide {
             }
             Decision::Skip(_) => {}
         }
-        new
+        (new, went)
     }
 
     fn language(&self) -> Option<Language> {
@@ -303,6 +352,22 @@ struct Seen {
     with: usize,
 }
 
+/// The lead with what was decided of its client's other leads, and is not seen in the portal yet.
+fn with_owners<'l>(lead: &'l Lead, owners: &BTreeMap<LeadId, UserId>) -> Cow<'l, Lead> {
+    if owners.is_empty() {
+        return Cow::Borrowed(lead);
+    }
+    let mut lead = lead.clone();
+    for tie in lead.ties.iter_mut().flatten() {
+        if let TieOf::Lead(other) = tie.of
+            && let Some(owner) = owners.get(&other)
+        {
+            tie.owner = *owner;
+        }
+    }
+    Cow::Owned(lead)
+}
+
 fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDecision {
     NewDecision {
         verdict: Verdict::Skip,
@@ -335,6 +400,7 @@ fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) ->
         // Where they were never counted, what was given in the last hour is all that is known.
         open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
         released_from: releases.then(|| now - MINUTE),
+        related: Related::default(),
     }
 }
 

@@ -1,13 +1,14 @@
 //! The stage `router`: lead event → lead → decision → assignment command.
 //!
-//! For each event: has it been decided before? read the lead ([`handler`]), decide by the current routing
-//! ([`routing`]) in one transaction with the ledger, publish the command. Beside that: held leads are
-//! brought back when somebody may take them ([`pool`]), leads that nobody answers are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all
-//! replicas go by the answer ([`follow_people`]), dead letters are taken into the store
-//! ([`dead_letters`]), and what waits is counted ([`gauges`]).
+//! For each event: has it been decided before? read the lead ([`handler`]), find whose client sent it where that matters
+//! ([`clients`]), decide by the current routing ([`routing`]) in one transaction with the ledger, publish the command.
+//! Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers are given to
+//! others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
+//! ([`follow_people`]), dead letters are taken into the store ([`dead_letters`]), and what waits is counted ([`gauges`]).
 
 mod answers;
 mod ask_people;
+mod clients;
 mod dead_letters;
 mod follow_people;
 mod gauges;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 
 use crate::answers::AnswerTimers;
 use crate::ask_people::AskPeople;
+use crate::clients::Clients;
 use crate::dead_letters::DeadLetterTaker;
 use crate::follow_people::{FollowPeople, heard_of};
 use crate::gauges::Gauges;
@@ -180,6 +182,7 @@ impl Shared {
             timeline: portal.timeline,
             held: LeadReader::new(client.for_purpose(Purpose::Held)),
             reader: LeadReader::new(client.clone()),
+            clients: Clients::new(client, Arc::clone(&self.metrics)),
             store: Arc::clone(&self.store),
             broker: Arc::clone(&context.broker),
             topology: Arc::clone(&context.topology),

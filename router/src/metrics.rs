@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::failure::FailureClass;
 use common::ids::PortalName;
 use common::metrics::{counter, gauge};
-use distribution::Routing;
+use distribution::{ClientWent, Routing};
 use jiff::Timestamp;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 use store::{RosterSource, SavedDecision, Verdict, WaitingLeads};
@@ -42,7 +42,61 @@ pub(crate) struct RouterMetrics {
     roster: IntCounterVec,
     /// `rota_answer_timers_total`
     timers: IntCounterVec,
+    clients: ClientCounters,
     portals: Vec<PortalName>,
+}
+
+/// What is counted of leads whose client is known.
+#[derive(Debug)]
+struct ClientCounters {
+    /// `rota_client_searches_total`
+    searches: IntCounterVec,
+    /// `rota_known_clients_total`
+    known: IntCounterVec,
+}
+
+impl ClientCounters {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            searches: counter(
+                registry,
+                "rota_client_searches_total",
+                "Questions to a portal whose client a lead is: known (somebody has him), new, refused (the lead is given as if \
+                 he were new)",
+                &["portal", "outcome"],
+            )?,
+            known: counter(
+                registry,
+                "rota_known_clients_total",
+                "Decisions about leads whose client somebody of the routing has: kept (he got the lead), stood_in (his \
+                 substitute or successor did), waits (it is held for him), given_away (the queue gave it)",
+                &["portal", "outcome"],
+            )?,
+        })
+    }
+}
+
+/// What came of the question whose client a lead is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientSearch {
+    /// Somebody has him.
+    Known,
+    /// Nobody has.
+    New,
+    /// The portal does not tell.
+    Refused,
+}
+
+impl ClientSearch {
+    const ALL: [Self; 3] = [Self::Known, Self::New, Self::Refused];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::New => "new",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 impl RouterMetrics {
@@ -131,21 +185,33 @@ impl RouterMetrics {
                  end of the time came), reminded, taken_away, escalated (nobody else could take it)",
                 &["portal", "outcome"],
             )?,
+            clients: ClientCounters::register(registry)?,
             portals,
         };
-        for portal in metrics.portals.iter().map(PortalName::as_str) {
-            for outcome in ["assign", "hold", "skip"] {
-                metrics.decisions.with_label_values(&[portal, outcome]).inc_by(0);
-            }
-            for outcome in Timed::ALL.map(Timed::as_str) {
-                metrics.timers.with_label_values(&[portal, outcome]).inc_by(0);
-            }
-        }
+        metrics.start_at_zero();
         for portal in &metrics.portals {
             metrics.waiting(portal, &WaitingLeads::default(), Timestamp::UNIX_EPOCH);
         }
         metrics.dead_letters(&BTreeMap::new());
         Ok(metrics)
+    }
+
+    /// So that the first of each is seen as one more.
+    fn start_at_zero(&self) {
+        for portal in self.portals.iter().map(PortalName::as_str) {
+            for outcome in ["assign", "hold", "skip"] {
+                self.decisions.with_label_values(&[portal, outcome]).inc_by(0);
+            }
+            for outcome in ClientSearch::ALL.map(ClientSearch::as_str) {
+                self.clients.searches.with_label_values(&[portal, outcome]).inc_by(0);
+            }
+            for outcome in ClientWent::ALL.map(ClientWent::as_str) {
+                self.clients.known.with_label_values(&[portal, outcome]).inc_by(0);
+            }
+            for outcome in Timed::ALL.map(Timed::as_str) {
+                self.timers.with_label_values(&[portal, outcome]).inc_by(0);
+            }
+        }
     }
 
     pub(crate) fn roster_asked(&self, portal: &PortalName, source: RosterSource, answered: bool) {
@@ -157,6 +223,15 @@ impl RouterMetrics {
 
     pub(crate) fn timed(&self, portal: &PortalName, outcome: Timed) {
         self.timers.with_label_values(&[portal.as_str(), outcome.as_str()]).inc();
+    }
+
+    pub(crate) fn client_sought(&self, portal: &PortalName, outcome: ClientSearch) {
+        self.clients.searches.with_label_values(&[portal.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// Where the lead of a known client went.
+    pub(crate) fn client_went(&self, portal: &PortalName, outcome: ClientWent) {
+        self.clients.known.with_label_values(&[portal.as_str(), outcome.as_str()]).inc();
     }
 
     /// This routing decides from now on.

@@ -107,6 +107,17 @@ pub struct Counting {
     pub open_from: Option<Timestamp>,
     /// For [`Given::released`]; none where it does not matter.
     pub released_from: Option<Timestamp>,
+    /// For [`Standing::owners`].
+    pub related: Related,
+}
+
+/// Other leads that matter for a decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Related {
+    /// Which.
+    pub leads: Vec<LeadId>,
+    /// When the portal told whose they are.
+    pub read_at: Timestamp,
 }
 
 /// How many leads somebody was given.
@@ -129,6 +140,8 @@ pub struct Standing {
     pub balances: Balances,
     /// What they were given, of those who are counted.
     pub given: BTreeMap<UserId, Given>,
+    /// Who is to own the related leads, of those of which the portal did not know it when it told.
+    pub owners: BTreeMap<LeadId, UserId>,
     /// What was asked for this giving of the lead.
     pub giving: Giving,
 }

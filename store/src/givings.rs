@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
-use common::messages::Epoch;
-use distribution::{Cause, Destination};
+use common::messages::{AssignmentKey, Epoch};
+use distribution::{Cause, Destination, Giving};
 use jiff::Timestamp;
 
 use crate::StoreError;
@@ -31,6 +31,12 @@ pub struct NewGiving {
 /// Givings that were asked for. What they ask is told to each decision about them: [`crate::Standing::giving`].
 #[async_trait]
 pub trait Givings: Send + Sync + 'static {
+    /// What was asked for this giving of a lead; the default where nothing was. Not told is whether it is held.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn giving(&self, key: &AssignmentKey) -> Result<Giving, StoreError>;
+
     /// Opens a giving, and answers which it is: the one after the last. A lead that waits to be decided, or is held,
     /// is not given twice: the giving that waits becomes this one. None where it is not wanted any more.
     ///

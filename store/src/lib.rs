@@ -31,7 +31,7 @@ pub use answers::{AnswerTimer, Answers, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{
-    Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, Verdict,
+    Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, Verdict,
 };
 pub use givings::{Givings, NewGiving};
 pub use holds::{DueHolds, HeldQueue, Holds};

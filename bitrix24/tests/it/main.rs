@@ -7,6 +7,7 @@
 )]
 
 mod client;
+mod clients;
 mod fake;
 mod leads;
 mod limiter;

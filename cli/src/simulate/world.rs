@@ -193,7 +193,9 @@ impl<'a> World<'a> {
         let Some(taken) = why.taken() else { return whole };
         let takes_part = |person: &Person| match (taken.role, taken.charge) {
             (Role::OnDuty, None) | (Role::Named, _) => false,
-            (Role::OnDuty, Some(_)) => assignment.entries.iter().any(|entry| entry.user == person.user),
+            (Role::OnDuty, Some(_)) | (Role::Client | Role::Substitute | Role::Successor, _) => {
+                assignment.entries.iter().any(|entry| entry.user == person.user)
+            }
             (Role::Member, _) => why.candidates.iter().any(|candidate| {
                 candidate.user == person.user
                     && candidate.role == Role::Member

@@ -82,6 +82,21 @@ fn the_roster_says_who_is_there_and_what_they_have() {
 }
 
 #[test]
+fn whose_client_it_is_can_be_said() {
+    let routing = "version: 1\npeople: { ivanov: { user: 11 }, petrov: { user: 12 } }\n\
+                   queues: { main: { members: [ivanov, petrov], sticky: { by: [phone] } } }\ndefault: { queue: main }\n";
+    let desk = Desk::new().write("routing.yaml", routing).write("lead.json", r#"{"ID":"42"}"#);
+    let known = explain(&desk, DAY, &["--client-of", "petrov"]);
+    assert_eq!((&known["person"], &known["code"]), (&json!("petrov"), &json!("same_client")));
+    assert_eq!(known["client"], json!({ "person": "petrov", "user": 12, "by": "phone", "of": "contact" }));
+    let unknown = explain(&desk, DAY, &[]);
+    assert_eq!((&unknown["person"], &unknown["client"]), (&json!("ivanov"), &json!(null)));
+    assert_eq!(unknown["explanation"]["not_known"], json!(["clients"]));
+    let arguments = ["explain", "routing.yaml", "--lead", "lead.json", "--client-of", "petrof"];
+    desk.refuses(&arguments, 64, "nobody is called `petrof` in the routing file; did you mean `petrov`?");
+}
+
+#[test]
 fn the_text_is_for_people_in_their_language() {
     let desk = Desk::new().write("lead.json", r#"{"ID":"42","UTM_CAMPAIGN":"vk_retarget"}"#);
     let arguments = ["explain", "routing.yaml", "--lead", "lead.json", "--at", "2026-11-23T10:00"];

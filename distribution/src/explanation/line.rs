@@ -46,6 +46,13 @@ impl fmt::Display for Explanation {
                     write!(f, " → queue {}", queue.map_or("", Name::as_str))?;
                 }
                 [first, ..] if first.role == Role::OnDuty => f.write_str(" → on duty")?,
+                [one] if one.role.stands_alone() => {
+                    write!(f, " → {} {}", one.role.word(), one.person)?;
+                    if !taken {
+                        write!(f, " ({})", words.reason(&one.reason))?;
+                    }
+                    continue;
+                }
                 _ => {}
             }
             if !taken && steps.peek().is_some() {
@@ -64,11 +71,28 @@ impl fmt::Display for Explanation {
     }
 }
 
+impl Role {
+    /// Whether who is asked as this is asked alone.
+    const fn stands_alone(self) -> bool {
+        matches!(self, Self::Client | Self::Substitute | Self::Successor)
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client of",
+            Self::Substitute => "substitute",
+            Self::Successor => "successor",
+            Self::Named | Self::Member | Self::OnDuty => "",
+        }
+    }
+}
+
 impl Explanation {
     /// The candidates by whom was asked together: one who is named, the members of a queue, those on duty for it.
     pub(super) fn steps(&self) -> impl Iterator<Item = &[Candidate]> {
         let together = |one: &Candidate, next: &Candidate| {
-            one.role != Role::Named && one.role == next.role && one.queue == next.queue
+            let together = one.role != Role::Named && !one.role.stands_alone();
+            together && one.role == next.role && one.queue == next.queue
         };
         self.candidates.chunk_by(together)
     }

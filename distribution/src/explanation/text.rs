@@ -14,6 +14,7 @@ use super::{Candidate, Explanation, HoldReason, Limit, Outcome, Reason, Role, Sk
 use crate::giving::{Cause, Destination};
 use crate::name::Name;
 use crate::roster::{NotKnown, WorkingDay};
+use crate::sticky::{OwnClient, TieBy, TieOf};
 
 /// A language that explanations are told in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +112,8 @@ impl Writer {
             Reason::LargestCredit => self.choose("largest credit", "наибольший кредит"),
             Reason::LeastLoaded => self.choose("fewest open leads", "меньше всего открытых лидов"),
             Reason::FirstInList => self.choose("first in the list", "первый в списке"),
+            Reason::SameClient => self.choose("the client is his", "это его клиент"),
+            Reason::StandsIn => self.choose("stands in for him", "замещает его"),
             Reason::SmallerCredit => self.choose("smaller credit", "кредит меньше"),
             Reason::MoreLoaded => self.choose("more open leads", "больше открытых лидов"),
             Reason::LaterInList => self.choose("equal, later in the list", "наравне, но ниже в списке"),
@@ -160,9 +163,16 @@ impl Writer {
     pub(super) fn hold(&self, reason: HoldReason, until: Option<Timestamp>) -> String {
         let text = match reason {
             HoldReason::NobodyEligible => self.choose("nobody may take it", "никто не может его взять"),
+            HoldReason::OwnersAbsence => {
+                self.choose("for the person whose client it is", "того, чей это клиент")
+            }
+        };
+        let until = match reason {
+            HoldReason::NobodyEligible => until.map(|until| self.until("before", "до", until)),
+            HoldReason::OwnersAbsence => until.map(|until| self.until("until", "до", until)),
         };
         match until {
-            Some(until) => format!("{text} {}", self.until("before", "до", until)),
+            Some(until) => format!("{text} {until}"),
             None => text.to_owned(),
         }
     }
@@ -206,6 +216,8 @@ impl Writer {
             (NotKnown::WorkingDays, Language::Russian) => "рабочие дни",
             (NotKnown::Absences, Language::English) => "absences",
             (NotKnown::Absences, Language::Russian) => "отсутствия",
+            (NotKnown::Clients, Language::English) => "whose client it is",
+            (NotKnown::Clients, Language::Russian) => "чей это клиент",
             (NotKnown::OpenLeads, Language::English) => "open leads",
             (NotKnown::OpenLeads, Language::Russian) => "открытые лиды",
         }
@@ -233,12 +245,32 @@ impl Writer {
         Some(format!("{cause}{to}{unknown}"))
     }
 
+    /// Whose client it is.
+    fn client(&self, client: &OwnClient) -> String {
+        let by = match client.by {
+            TieBy::Contact => self.choose("by the lead's contact", "по контакту лида"),
+            TieBy::Company => self.choose("by the lead's company", "по компании лида"),
+            TieBy::Phone => self.choose("by the phone", "по телефону"),
+            TieBy::Email => self.choose("by the e-mail address", "по e-mail"),
+        };
+        let of = match client.of {
+            TieOf::Contact => self.choose("the contact is his", "он отвечает за контакт"),
+            TieOf::Company => self.choose("the company is his", "он отвечает за компанию"),
+            TieOf::Deal => self.choose("a deal in process is his", "он ведёт сделку"),
+            TieOf::Lead(_) => self.choose("another lead in process is his", "он ведёт другой лид"),
+        };
+        format!("{} {}, {by}: {of}", self.choose("A client of", "Клиент сотрудника"), client.person)
+    }
+
     /// The heading of those who were asked together.
     fn step(&self, first: &Candidate) -> String {
         let queue = first.queue.as_ref().map_or("", Name::as_str);
         match first.role {
             Role::Named => self.choose("Named", "Назван").to_owned(),
             Role::Member => format!("{} {queue}", self.choose("Queue", "Очередь")),
+            Role::Client => self.choose("Whose client it is", "Чей это клиент").to_owned(),
+            Role::Substitute => self.choose("His substitute", "Его заместитель").to_owned(),
+            Role::Successor => self.choose("His successor", "Его преемник").to_owned(),
             Role::OnDuty => format!("{} {queue}", self.choose("On duty for", "Дежурные очереди")),
         }
     }
@@ -304,6 +336,9 @@ impl fmt::Display for Text<'_> {
                 let russian = "Ни одно правило не подошло, действует распределение по умолчанию.";
                 writeln!(f, "{}", words.choose("No rule matched, so the default decides.", russian))?;
             }
+        }
+        if let Some(client) = &explanation.client {
+            writeln!(f, "{}.", words.client(client))?;
         }
         for step in explanation.steps() {
             let Some(first) = step.first() else { continue };

@@ -14,7 +14,8 @@ use crate::answer::Then;
 use crate::condition::{Condition, Expected};
 use crate::giving::Destination;
 use crate::ids::UserId;
-use crate::routing::{Clause, Fallback, Handover, Member, Route, Routing, Rule, Target, Test, Tree};
+use crate::routing::{Clause, Fallback, Handover, Member, Queue, Route, Routing, Rule, Target, Test, Tree};
+use crate::sticky::IfAbsent;
 
 /// Where the parts of a routing stand in its file.
 pub(super) struct Places<'p> {
@@ -34,6 +35,7 @@ pub(super) fn note(routing: &Routing, places: &Places, problems: &mut Problems) 
     people(routing, places, problems);
     queues(routing, places, problems);
     coverage(routing, places, problems);
+    clients(routing, places, problems);
 }
 
 /// Rules that an earlier one leaves nothing, and pairs that share values.
@@ -262,6 +264,10 @@ fn people(routing: &Routing, places: &Places, problems: &mut Problems) {
     // Who is told when leads wait too long gets none himself.
     let told = routing.queues.iter().filter_map(|queue| queue.hold.alarm.as_ref());
     known.extend(told.map(|alarm| alarm.escalate_to.user));
+    if routing.queues.iter().any(|queue| queue.sticky.is_some()) {
+        // Whoever has clients may get their leads, and so may who stands in for him.
+        known.extend(routing.people().map(|person| person.user));
+    }
     for rules in routing.queues.iter().filter_map(|queue| queue.answer.as_ref()) {
         known.insert(rules.escalate_to.user);
         if let Then::To(Destination::Person(person)) = &rules.then {
@@ -311,6 +317,35 @@ fn queues(routing: &Routing, places: &Places, problems: &mut Problems) {
         if !used.contains(&number) {
             let message = format!("no rule and no other queue sends a lead to `{}`", queue.name);
             problems.warn(*place, message, "use it, or leave it out");
+        }
+    }
+}
+
+/// Substitutes and successors that are never asked, and queues that would ask a substitute whom nobody has.
+fn clients(routing: &Routing, places: &Places, problems: &mut Problems) {
+    let asks =
+        |queue: &&Queue| queue.sticky.as_ref().is_some_and(|rules| rules.if_absent == IfAbsent::Substitute);
+    if routing.people().all(|person| person.substitute.is_none()) {
+        for (queue, place) in routing.queues.iter().zip(places.queues).filter(|(queue, _)| asks(queue)) {
+            let message = format!(
+                "`if_absent: substitute` of queue `{}` changes nothing: nobody has a substitute",
+                queue.name
+            );
+            problems.warn(*place, message, "name them in `people`: `substitute: PERSON`");
+        }
+    }
+    let (sticky, substituted) = (
+        routing.queues.iter().any(|queue| queue.sticky.is_some()),
+        routing.queues.iter().any(|queue| asks(&queue)),
+    );
+    for (person, place) in places.people.entries() {
+        if person.substitute.is_some() && !substituted {
+            let message = format!("the substitute of `{}` is never asked", person.name);
+            problems.warn(place, message, "a queue asks him by `sticky: { if_absent: substitute }`");
+        }
+        if person.successor.is_some() && !sticky {
+            let message = format!("the successor of `{}` is never asked", person.name);
+            problems.warn(place, message, "a queue asks him by `sticky`");
         }
     }
 }

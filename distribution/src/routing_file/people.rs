@@ -21,7 +21,8 @@ pub(super) type People = Known<Person>;
 pub(super) const WHAT: &str = "person";
 
 /// The keys of a person.
-pub(super) const KEYS: &[&str] = &["user", "weight", "schedule", "time_zone", "skills", "limits"];
+pub(super) const KEYS: &[&str] =
+    &["user", "weight", "schedule", "time_zone", "skills", "limits", "substitute", "successor"];
 
 /// The keys of `limits`.
 pub(super) const LIMITS: &[&str] = &["open", "per_hour", "per_day"];
@@ -37,9 +38,14 @@ pub(super) fn read(node: &Node, times: &mut Times, problems: &mut Problems) -> P
     }
     let mut people = People::new(WHAT);
     let mut by_user: BTreeMap<UserId, String> = BTreeMap::new();
+    let mut others = Vec::new();
     for (word, node) in entries {
-        let person = person(&word, node, &mut by_user, times, problems);
+        let person = person(&word, node, &mut by_user, &mut others, times, problems);
         people.add(word, person);
+    }
+    // They may stand below who names them.
+    for other in others {
+        people.find(&other, problems);
     }
     people
 }
@@ -48,6 +54,7 @@ fn person(
     word: &Word,
     node: &Node,
     by_user: &mut BTreeMap<UserId, String>,
+    others: &mut Vec<Word>,
     times: &mut Times,
     problems: &mut Problems,
 ) -> Option<Person> {
@@ -57,6 +64,17 @@ fn person(
     let hours = hours(&section, zone.as_ref(), times, problems);
     let skills = section.get("skills").map(|node| skills(node, problems)).unwrap_or_default();
     let limits = limits(&section, problems);
+    let mut other = |key: &str| {
+        let other = section::word(section.get(key)?, &format!("`{key}`"), problems)?;
+        if other.text == word.text {
+            problems.note(other.place, format!("`{}` cannot be his own {key}", word.text));
+            return None;
+        }
+        let name = Name::from(other.text.as_str());
+        others.push(other);
+        Some(name)
+    };
+    let (substitute, successor) = (other("substitute"), other("successor"));
     let node = section.require("user", problems)?;
     let Some(user) = user(node) else {
         let hint = "it is the number in the address of his page in the portal, such as `user: 11`";
@@ -73,6 +91,8 @@ fn person(
         zone: zone.unwrap_or_else(|| times.zone.clone()),
         skills: skills.into_iter().map(|word| Name::from(word.text)).collect(),
         limits,
+        substitute,
+        successor,
         hours,
     })
 }

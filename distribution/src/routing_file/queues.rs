@@ -6,6 +6,7 @@ use super::answer;
 use super::people::{self, People};
 use super::problem::{Place, Problems};
 use super::section::{self, Section, Word};
+use super::sticky;
 use super::waiting;
 use super::yaml::{Node, Value};
 use crate::name::Name;
@@ -24,6 +25,7 @@ pub(super) const KEYS: &[&str] = &[
     "if_nobody",
     "hold",
     "answer",
+    "sticky",
 ];
 
 /// The keys of a member.
@@ -165,6 +167,10 @@ impl Reader<'_> {
             Some(node) => Some(answer::answer(node, self.people, self.names, problems)?),
             None => None,
         };
+        let sticky = match section.get("sticky") {
+            Some(node) => Some(sticky::sticky(node, problems)?),
+            None => None,
+        };
         let ledger = ledger?;
         Some(Queue {
             name: Name::from(self.queue.text.as_str()),
@@ -179,6 +185,7 @@ impl Reader<'_> {
             if_nobody: if_nobody?,
             hold: hold?,
             answer,
+            sticky,
         })
     }
 

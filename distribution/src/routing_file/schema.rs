@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{answer, conditions, handover, people, queues, rules, schedules, waiting};
+use super::{answer, conditions, handover, people, queues, rules, schedules, sticky, waiting};
 use crate::fields;
 use crate::routing::Weight;
 
@@ -47,6 +47,8 @@ fn definitions() -> Value {
         "queue": section("queue", queues::KEYS, &["members"]),
         "hold": section("hold", waiting::HOLD, &[]),
         "answer": section("answer", answer::ANSWER, &["within", "escalate_to"]),
+        "sticky": section("sticky", sticky::STICKY, &["by"]),
+        "if_absent": section("if_absent", sticky::IF_ABSENT, sticky::IF_ABSENT),
         "then": with(section("then", answer::THEN, &[]),
             &json!({ "oneOf": [{ "required": ["queue"] }, { "required": ["person"] }] })),
         "member": section("member", queues::MEMBER, &["person"]),
@@ -135,9 +137,21 @@ fn of_key(section: &str, key: &str) -> Value {
         (_, "limits") => of("limits"),
         (_, "hold") => of("hold"),
         (_, "answer") => of("answer"),
+        (_, "sticky") => of("sticky"),
+        ("sticky", "by") => {
+            let by = json!({ "enum": words(sticky::BY) });
+            json!({ "anyOf": [by, { "type": "array", "minItems": 1, "uniqueItems": true, "items": by }] })
+        }
+        (_, "if_absent") => json!({ "anyOf": [{ "enum": words(sticky::ABSENT) }, of("if_absent")] }),
+        (_, "turn") => json!({ "enum": words(sticky::TURN) }),
+        (_, "country_code") => json!({ "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": 999 }, { "type": "string", "pattern": sticky::COUNTRY_CODE },
+        ] }),
         (_, "then") => json!({ "anyOf": [{ "const": answer::NEXT }, of("then")] }),
         (_, "missed_turn") => json!({ "enum": words(answer::MISSED_TURN) }),
-        (_, "deadline" | "within" | "remind_at") => json!({ "type": "string", "pattern": waiting::DURATION }),
+        (_, "deadline" | "within" | "remind_at" | "wait_until_back") => {
+            json!({ "type": "string", "pattern": waiting::DURATION })
+        }
         (_, "first") => json!({ "enum": words(waiting::FIRST) }),
         (_, "members" | "on_duty") => json!({ "type": "array", "minItems": 1, "items": member }),
         (_, "strategy") => json!({ "enum": words(queues::STRATEGIES) }),
@@ -152,7 +166,8 @@ fn of_key(section: &str, key: &str) -> Value {
         (_, "set") => named(json!({ "type": ["string", "number", "boolean", "null", "array"] })),
         (
             _,
-            "name" | "by" | "assign" | "escalate_to" | "queue" | "person" | "schedule" | "ledger" | "stage",
+            "name" | "by" | "assign" | "escalate_to" | "substitute" | "successor" | "queue" | "person"
+            | "schedule" | "ledger" | "stage",
         ) => name(),
         (section, key) => unreachable!("`{key}` in {section} has no schema"),
     }

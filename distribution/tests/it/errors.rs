@@ -45,7 +45,7 @@ defualt: { queue: main }
         &[
             "1:1: `default` is missing; it says who gets the leads that no rule takes: `default: { queue: NAME }`",
             "1:10: `version` must be 1, the version of this file's language",
-            "2:1: unknown key `colour` in the routing file; known: `version`, `time_zone`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
+            "2:1: unknown key `colour` in the routing file; known: `version`, `time_zone`, `country_code`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
             "3:20: `uf_crm_product` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
             "3:42: `7` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
             "3:45: `AREA` is a field's own code and cannot be a short name; write short names in small letters",
@@ -340,13 +340,13 @@ fn what_is_not_a_mapping_or_list() {
     check(
         "",
         &[
-            "1:1: the routing file must be a mapping; its keys: `version`, `time_zone`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
+            "1:1: the routing file must be a mapping; its keys: `version`, `time_zone`, `country_code`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
         ],
     );
     check(
         "version: 1\npeople: { anna: 1 }\nqueues: { main: { members: anna }, other: { members: [[anna]] } }\nrules: { a: b }\ndefault: anna\n",
         &[
-            "2:17: a person must be a mapping; its keys: `user`, `weight`, `schedule`, `time_zone`, `skills`, `limits`",
+            "2:17: a person must be a mapping; its keys: `user`, `weight`, `schedule`, `time_zone`, `skills`, `limits`, `substitute`, `successor`",
             "3:28: `members` must be a list",
             "3:55: a member must be a text",
             "4:8: `rules` must be a list",
@@ -389,7 +389,7 @@ fn keys_that_are_not_in_the_language_are_named() {
         "version: 1\ntimezone: Europe/Moscow\npeople: { anna: { user: 1, shift: office } }\nrules:\n- { name: R, when: {}, sort: region }\ndefault: { assign: anna }\n",
         &[
             "2:1: unknown key `timezone` in the routing file; did you mean `time_zone`?",
-            "3:28: unknown key `shift` in a person; known: `user`, `weight`, `schedule`, `time_zone`, `skills`, `limits`",
+            "3:28: unknown key `shift` in a person; known: `user`, `weight`, `schedule`, `time_zone`, `skills`, `limits`, `substitute`, `successor`",
             "5:3: a rule sends its leads nowhere; write `assign: PERSON` or `queue: NAME`",
             "5:24: unknown key `sort` in a rule; known: `name`, `when`, `by`, `cases`, `else`, `assign`, `queue`, `if_nobody`, `skills`, `deal`, `set`",
         ],
@@ -543,5 +543,43 @@ fn the_example_is_right() {
     assert_eq!(
         routing.queues().map(|queue| queue.name.as_str()).collect::<Vec<_>>(),
         ["main", "cold_calls", "regions"]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_clients_is_named() {
+    check(
+        "version: 1
+country_code: +7
+people: { a: { user: 1, substitute: a, successor: c }, b: { user: 2, substitute: 5 } }
+queues:
+  q1: { members: [a], sticky: { within: 90d } }
+  q2: { members: [a], sticky: { by: [contact, fax, phone] } }
+  q3: { members: [a], sticky: { by: [phone, phone] } }
+  q4: { members: [a], sticky: { by: [] } }
+  q5: { members: [a], sticky: { by: phone, within: soon } }
+  q6: { members: [a], sticky: { by: phone, if_absent: wait } }
+  q7: { members: [a], sticky: { by: phone, if_absent: { wait_until_back: 4 } } }
+  q8: { members: [a], sticky: { by: phone, if_absent: { wait: 4h }, turn: pay } }
+  q9: { members: [a], sticky: phone }
+default: { queue: q1 }
+",
+        &[
+            "2:15: `country_code` must be one to three digits; it is that of phone numbers that are written without one, such as `country_code: 7`",
+            "3:37: `a` cannot be his own substitute",
+            "3:51: unknown person `c`; known: `a`, `b`",
+            "3:82: unknown person `5`; known: `a`, `b`",
+            "5:31: `by` is missing in `sticky`",
+            "6:47: unknown word `fax` in `by`; known: `contact`, `company`, `phone`, `email`",
+            "7:45: `phone` is in `by` twice",
+            "8:37: `by` is empty; write what a client is recognised by: `by: [contact, phone]`",
+            "9:52: `within`: `soon` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "10:55: unknown word `wait` in `if_absent`; write `queue`, `substitute` or `{ wait_until_back: 4h }`",
+            "11:74: `wait_until_back`: `4` is no duration; write a number and its unit: `90s`, `15m`, `4h` or `90d`",
+            "12:55: `wait_until_back` is missing in `if_absent`",
+            "12:57: unknown key `wait` in `if_absent`; known: `wait_until_back`",
+            "12:75: unknown word `pay` in `turn`; did you mean `pays`?",
+            "13:31: `sticky` must be a mapping; its keys: `by`, `within`, `if_absent`, `turn`",
+        ],
     );
 }

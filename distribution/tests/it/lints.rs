@@ -194,3 +194,36 @@ fn a_large_file_is_checked_all_the_same() {
     );
     check(&text, &[]);
 }
+
+#[test]
+fn substitutes_and_successors_that_are_never_asked() {
+    let file = |people: &str, sticky: &str| {
+        format!(
+            "version: 1\npeople:\n{people}queues: {{ all: {{ members: [anna, boris]{sticky} }} }}\ndefault: {{ queue: all }}\n"
+        )
+    };
+    let both = "  anna: { user: 1, substitute: boris, successor: boris }\n  boris: { user: 2 }\n";
+    let none = "  anna: { user: 1 }\n  boris: { user: 2 }\n";
+    check(
+        &file(both, ""),
+        &[
+            "3:3: the substitute of `anna` is never asked; a queue asks him by `sticky: { if_absent: substitute }`",
+            "3:3: the successor of `anna` is never asked; a queue asks him by `sticky`",
+        ],
+    );
+    check(
+        &file(both, ", sticky: { by: phone }"),
+        &[
+            "3:3: the substitute of `anna` is never asked; a queue asks him by `sticky: { if_absent: substitute }`",
+        ],
+    );
+    check(
+        &file(none, ", sticky: { by: phone, if_absent: substitute }"),
+        &[
+            "5:11: `if_absent: substitute` of queue `all` changes nothing: nobody has a substitute; name them in `people`: `substitute: PERSON`",
+        ],
+    );
+    check(&file(both, ", sticky: { by: phone, if_absent: substitute }"), &[]);
+    // Who is in no queue may have clients.
+    check(&file(&format!("{none}  head: {{ user: 3 }}\n"), ", sticky: { by: phone }"), &[]);
+}

@@ -31,6 +31,8 @@ pub struct SomeQueue {
     pub working_day: bool,
     pub absences: bool,
     pub per_day: Option<u32>,
+    /// What it does when the person is away whose client sent the lead; empty where it does not keep clients.
+    pub if_absent: &'static str,
 }
 
 #[derive(Debug, Clone)]
@@ -83,13 +85,31 @@ fn queue(people: usize) -> impl Strategy<Value = SomeQueue> {
         any::<[bool; 3]>(),
         prop::option::weighted(0.3, 1..5_u32),
         1..=people,
+        prop::sample::select(vec!["", "queue", "substitute", "{ wait_until_back: 4h }"]),
     )
         .prop_map(
-            |(strategy, mut members, on_duty, [shares_a_ledger, working_day, absences], per_day, one)| {
+            |(
+                strategy,
+                mut members,
+                on_duty,
+                [shares_a_ledger, working_day, absences],
+                per_day,
+                one,
+                if_absent,
+            )| {
                 if members.is_empty() {
                     members.push(one);
                 }
-                SomeQueue { strategy, members, on_duty, shares_a_ledger, working_day, absences, per_day }
+                SomeQueue {
+                    strategy,
+                    members,
+                    on_duty,
+                    shares_a_ledger,
+                    working_day,
+                    absences,
+                    per_day,
+                    if_absent,
+                }
             },
         )
 }
@@ -123,6 +143,9 @@ impl Office {
             if let Some(limit) = someone.per_hour {
                 keys.push(format!("limits: {{ per_hour: {limit} }}"));
             }
+            if number > 1 {
+                keys.push(format!("substitute: p{0}, successor: p{0}", number - 1));
+            }
             people.push(format!("  p{number}: {{ {} }}\n", keys.join(", ")));
         }
         let names = |people: &[usize]| {
@@ -146,6 +169,9 @@ impl Office {
             }
             if !queue.absences {
                 keys.push("absences: ignored".to_owned());
+            }
+            if !queue.if_absent.is_empty() {
+                keys.push(format!("sticky: {{ by: phone, if_absent: {} }}", queue.if_absent));
             }
             if let Some(limit) = queue.per_day {
                 keys.push(format!("limits: {{ per_day: {limit} }}"));

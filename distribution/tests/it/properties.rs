@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use distribution::{Decision, Explanation, Language, Lead, Ledger, Roster, Routing, UserId, decide};
+use distribution::{
+    Decision, Explanation, HoldReason, Language, Lead, Ledger, Role, Roster, Routing, Tie, TieBy, TieOf,
+    UserId, decide,
+};
+use jiff::ToSpan as _;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value, json};
@@ -154,7 +158,11 @@ proptest! {
             now += later;
             let number = source % office.queues.len();
             let queue = &office.queues[number];
-            let lead = world::lead(&json!({ "ID": "1", "SOURCE_ID": format!("q{}", number + 1) }));
+            let mut lead = world::lead(&json!({ "ID": "1", "SOURCE_ID": format!("q{}", number + 1) }));
+            // Mostly somebody's client; at times of nobody here.
+            let owner = usize::try_from(away >> 20).unwrap() % (office.people.len() + 2) + 1;
+            let tie = Tie { owner: user(owner as u64), by: TieBy::Phone, of: TieOf::Contact, at: NOW };
+            lead.ties = Some(vec![tie]);
             let roster = office.roster(away);
             let decision = decide(&lead, &roster, &routing, &ledger, now);
             prop_assert_eq!(&decision, &decide(&lead, &roster.clone(), &routing.clone(), &ledger.clone(), now));
@@ -168,8 +176,12 @@ proptest! {
             prop_assert_eq!(&serde_json::from_str::<Explanation>(&json).unwrap(), why);
             let english = why.text(Language::English);
             prop_assert!(!why.text(Language::Russian).is_empty());
+            let known = owner <= office.people.len() && !queue.if_absent.is_empty();
+            let may_owner = known && office.may_take(owner, queue, away, now);
+            prop_assert_eq!(why.taken().is_some_and(|taken| taken.role == Role::Client), may_owner);
             match decision {
                 Decision::Assign(assignment) => {
+                    prop_assert!(!may_owner || office::number(assignment.user) == owner);
                     prop_assert!(office.may_take(office::number(assignment.user), queue, away, now));
                     let starts = english.starts_with(&format!("The lead goes to {}.
 ", assignment.person));
@@ -184,7 +196,11 @@ proptest! {
                     ledger.extend(assignment.entries);
                 }
                 Decision::Hold(hold) => {
-                    prop_assert!(!may(&queue.members) && !may(&queue.on_duty));
+                    let waits = hold.reason == HoldReason::OwnersAbsence;
+                    prop_assert!(!waits || (known && !may_owner && queue.if_absent.contains("wait")));
+                    prop_assert!(waits || (!may(&queue.members) && !may(&queue.on_duty)));
+                    let soon = hold.until.is_none_or(|until| until <= now + 4.hours());
+                    prop_assert!(!waits || soon, "{:?} {:?}", now, hold.until);
                     prop_assert!(hold.until.is_none_or(|until| until > now), "{:?} {:?}", now, hold.until);
                 }
                 Decision::Skip(_) => prop_assert!(false, "nothing says that the lead is final"),

@@ -127,14 +127,31 @@ impl Clocked {
 
     /// The sum of a metric over the routers.
     pub async fn metric(&self, name: &str) -> f64 {
+        self.sum_of(|series| series.starts_with(&format!("{name}{{"))).await
+    }
+
+    /// The same of those series that have this outcome.
+    pub async fn metric_of(&self, name: &str, outcome: &str) -> f64 {
+        let outcome = format!("outcome=\"{outcome}\"");
+        self.sum_of(|series| series.starts_with(&format!("{name}{{")) && series.contains(&outcome)).await
+    }
+
+    async fn sum_of(&self, is_wanted: impl Fn(&str) -> bool) -> f64 {
         let mut sum = 0.0;
         for port in &self.routers {
             let url = format!("http://127.0.0.1:{port}/metrics");
             let (_, text) = send(client().unwrap().get(url)).await.unwrap();
-            let values = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-            sum += values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>();
+            let values = text.lines().filter_map(|line| line.rsplit_once(' '));
+            let values = values.filter(|(series, _)| is_wanted(series));
+            sum += values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum::<f64>();
         }
         sum
+    }
+
+    /// Requests that were sent for leads: all but those that asked who is at work.
+    pub async fn spent(&self) -> u64 {
+        let stats = self.portal.stats().await.unwrap();
+        stats.requests - stats.commands.get("user.get").copied().unwrap_or_default()
     }
 
     /// The leads, in order.

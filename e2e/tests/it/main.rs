@@ -17,6 +17,7 @@ mod presence;
 mod robots;
 mod services;
 mod spool;
+mod sticky;
 mod timeline;
 mod versions;
 mod webhook;

@@ -12,7 +12,8 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{Postgres, answers, bigint, givings, ledgers, timeline, user, waiting};
 use crate::{
-    Counting, Decide, Decided, Decisions, Given, NewDecision, SavedDecision, Standing, StoreError, Verdict,
+    Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, StoreError,
+    Verdict,
 };
 
 #[derive(FromRow)]
@@ -141,6 +142,33 @@ async fn given(
     Ok(given)
 }
 
+/// Who is to own these leads, where that was decided and the portal could not know it.
+async fn owners(
+    connection: &mut PgConnection,
+    portal: &PortalName,
+    related: &Related,
+) -> Result<BTreeMap<LeadId, UserId>, sqlx::Error> {
+    if related.leads.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let leads: Vec<i64> = related.leads.iter().map(|lead| bigint(lead.get())).collect();
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT DISTINCT ON (lead_id) lead_id, decisions.to_user
+         FROM decisions LEFT JOIN assignments USING (portal, lead_id, epoch)
+         WHERE portal = $1 AND lead_id = ANY ($2) AND decisions.outcome = 'assign'
+             AND (owner_set_at >= $3 OR owner_set_at IS NULL AND finished_at IS NULL)
+         ORDER BY lead_id, epoch DESC",
+    )
+    .bind(portal.as_str())
+    .bind(&leads)
+    .bind(related.read_at.to_sqlx())
+    .fetch_all(connection)
+    .await?;
+    let owner =
+        |(id, owner): (i64, i64)| Some((u64::try_from(id).ok().and_then(LeadId::new)?, user(Some(owner))?));
+    Ok(rows.into_iter().filter_map(owner).collect())
+}
+
 async fn save(
     connection: &mut PgConnection,
     key: &AssignmentKey,
@@ -232,10 +260,14 @@ impl Decisions for Postgres {
             return Ok(Decided::TooEarly);
         }
         let mut giving = givings::find(&mut transaction, key).await.map_err(&failed)?;
-        giving.held = before.is_some();
+        if let Some(before) = &before {
+            let since = waiting::held_since(&mut transaction, key).await.map_err(&failed)?;
+            giving.held_since = since.or(Some(before.decided_at));
+        }
         let balances = ledgers::balances(&mut transaction, &key.portal).await.map_err(&failed)?;
         let given = given(&mut transaction, &key.portal, counting).await.map_err(&failed)?;
-        let mut new = decide(&Standing { balances, given, giving });
+        let owners = owners(&mut transaction, &key.portal, &counting.related).await.map_err(&failed)?;
+        let mut new = decide(&Standing { balances, given, owners, giving });
         // A lead that still waits has said so before.
         let (was_held, is_held) = (before.is_some(), matches!(new.verdict, Verdict::Hold { .. }));
         let entry = new.timeline.take().filter(|_| !(was_held && is_held));

@@ -37,7 +37,7 @@ pub(super) async fn find(connection: &mut PgConnection, key: &AssignmentKey) -> 
         to: queue.or_else(|| person.map(|person| Destination::Person(Name::from(person)))),
         from: user(from),
         // The decision before tells.
-        held: false,
+        held_since: None,
         had: had.into_iter().filter_map(|had| user(Some(had))).collect(),
     })
 }
@@ -94,6 +94,12 @@ async fn place(
 
 #[async_trait]
 impl Givings for Postgres {
+    async fn giving(&self, key: &AssignmentKey) -> Result<Giving, StoreError> {
+        let failed = StoreError::during("looking what was asked for a lead");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        find(&mut connection, key).await.map_err(&failed)
+    }
+
     async fn give_again(
         &self,
         portal: &PortalName,

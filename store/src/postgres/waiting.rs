@@ -51,6 +51,23 @@ pub(super) async fn decided(
     Ok(())
 }
 
+/// Since when this giving of a lead is held; `None` where it is not.
+pub(super) async fn held_since(
+    connection: &mut PgConnection,
+    key: &AssignmentKey,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let since: Option<Option<SqlTimestamp>> = sqlx::query_scalar(
+        "SELECT held_since FROM waiting_leads
+         WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND state = 'held'",
+    )
+    .bind(key.portal.as_str())
+    .bind(bigint(key.lead.get()))
+    .bind(bigint(key.epoch.0.into()))
+    .fetch_optional(connection)
+    .await?;
+    Ok(since.flatten().map(SqlTimestamp::to_jiff))
+}
+
 #[async_trait]
 impl Waiting for Postgres {
     async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) -> Result<(), StoreError> {

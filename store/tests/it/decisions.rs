@@ -13,7 +13,8 @@ use sqlx::{Connection as _, PgConnection};
 use store::postgres::Postgres;
 use store::{
     AssignmentState, Assignments, Balances, Counting, DeadLetter, DeadLetters, Decided, Decisions, Done,
-    Given, Holds, LedgerEntry, Ledgers, Manual, NewDecision, SavedDecision, Standing, Verdict, Waiting,
+    Given, Holds, LedgerEntry, Ledgers, Manual, NewDecision, Related, SavedDecision, Standing, Verdict,
+    Waiting,
 };
 use tokio::task::JoinSet;
 
@@ -266,12 +267,8 @@ async fn a_lead_held_until_the_office_opens_waits_from_then_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
     let store = Arc::new(store().await);
-    let counting = Counting {
-        hour_from: at(-3600),
-        day_from: [(user(11), at(-7200))].into(),
-        open_from: None,
-        released_from: None,
-    };
+    let counting =
+        Counting { hour_from: at(-3600), day_from: [(user(11), at(-7200))].into(), ..Counting::default() };
     // Before the hour, before the day, and of somebody who is not counted.
     for (number, to, decided_at) in [(101, 11, at(-4000)), (102, 11, at(-7300)), (103, 12, at(0))] {
         let old = NewDecision { decided_at, ..decision(assign(user(to))) };
@@ -295,6 +292,44 @@ async fn a_limit_holds_whatever_the_number_of_those_who_decide_at_once() {
         decision(Verdict::Skip)
     };
     store.decide(&key(50), &counting, Box::new(count)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_owner_of_a_related_lead_is_known_before_the_portal_shows_it() {
+    let store = store().await;
+    let told = async |read_at: Timestamp| {
+        let counting = Counting {
+            related: Related { leads: (1..=5).map(lead).collect(), read_at },
+            ..Counting::default()
+        };
+        let mut owners = None;
+        let note = |standing: &Standing| {
+            owners = Some(standing.owners.clone());
+            decision(hold(at(60)))
+        };
+        store.decide(&key(9), &counting, Box::new(note)).await.unwrap();
+        owners.unwrap()
+    };
+    decide(&store, &key(1), decision(assign(user(11)))).await;
+    decide(&store, &key(2), decision(hold(at(60)))).await;
+    decide(&store, &key(3), decision(Verdict::Skip)).await;
+    assert_eq!(told(at(10)).await, [(lead(1), user(11))].into());
+    // Set at the tenth second: whoever read after it has seen it, and perhaps what a person made of it since.
+    let done = |number, owner_set, finished| Done {
+        key: key(number),
+        to: user(11),
+        owner_set,
+        notified: owner_set,
+        notification: None,
+        finished: Some(finished),
+    };
+    store.done(&[done(1, true, "assigned")], at(10)).await.unwrap();
+    assert_eq!(told(at(10)).await, [(lead(1), user(11))].into());
+    assert_eq!(told(at(11)).await, [].into());
+    // A command that was not carried out, as a person was faster.
+    decide(&store, &key(4), decision(assign(user(12)))).await;
+    store.done(&[done(4, false, "kept_by_person")], at(11)).await.unwrap();
+    assert_eq!(told(at(11)).await, [].into());
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn a_request_opens_the_next_giving_once() {
     assert_eq!(told(&store, &of(1, 1)).await, Giving { cause: Cause::Robot, to, ..Giving::default() });
     // It is held now: the next request takes its place.
     assert_eq!(give_again(&store, 1, &asks("b", Cause::Robot)).await, Some(1));
-    let held = Giving { cause: Cause::Robot, held: true, ..Giving::default() };
+    let held = Giving { cause: Cause::Robot, held_since: Some(at(1)), ..Giving::default() };
     assert_eq!(told(&store, &of(1, 1)).await, held);
     // A repeated request is the same one, also when others came after it.
     decide(&store, &of(1, 1), decision(assign(user(11)))).await;

@@ -159,7 +159,10 @@ async fn a_decision_knows_that_the_lead_was_held_and_how_many_such_leads_people_
     let told = async |number, new: NewDecision| {
         let mut told = None;
         let make = |standing: &Standing| {
-            told = Some((standing.giving.held, standing.given.get(&user(12)).copied().unwrap_or_default()));
+            told = Some((
+                standing.giving.held_since.is_some(),
+                standing.given.get(&user(12)).copied().unwrap_or_default(),
+            ));
             new
         };
         let decided = store.decide(&key(number), &counting, Box::new(make)).await.unwrap();

@@ -1,0 +1,453 @@
+//! Whose client sent a lead: `crm.duplicate.findbycomm`, and the owners of what it finds.
+//!
+//! Two rounds for all leads of a pack together. The first finds contacts, companies and leads with the same phone or e-mail
+//! address; what the lead is bound to itself is known. The second asks for the owners of these, and for the deals and leads
+//! of the contacts and companies. A lead of a new client costs the first round alone, one with a contact the second alone.
+//!
+//! Of each value the portal finds twenty at the most, leads before contacts before companies, the oldest first. So where
+//! there may be more, each kind is asked for by itself. Contacts are listed by `crm.item.list`, because `crm.contact.list`
+//! leaves out those of other categories. A list's conditions that the portal does not know it drops without a word, so
+//! rows that do not meet them are left out.
+//!
+//! Source: pages "Find duplicates by communication", "List of items", "List of leads".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::ids::{LeadId, UserId};
+use distribution::{Tie, TieBy, TieOf};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::client::{BatchOutcomes, Permit, Portal};
+use crate::command::{Command, MAX_COMMANDS};
+use crate::envelope::unsigned;
+use crate::error::PortalError;
+use crate::lead::{LEADS_A_LIST, LIST as LEAD_LIST};
+use crate::phone::spellings;
+
+const FIND: &str = "crm.duplicate.findbycomm";
+const ITEM_LIST: &str = "crm.item.list";
+
+/// Values of one search; the portal drops more without a word.
+const VALUES: usize = 20;
+
+/// So many are found of a value at the most.
+const FOUND_MAX: usize = 20;
+
+/// What a search is for: everything at once, or each kind by itself.
+const ALL_KINDS: &[Option<&str>] = &[None];
+const EACH_KIND: &[Option<&str>] = &[Some("CONTACT"), Some("COMPANY"), Some("LEAD")];
+
+/// `entityTypeId` of deals, contacts and companies.
+const DEAL: u32 = 2;
+const CONTACT: u32 = 3;
+const COMPANY: u32 = 4;
+
+/// A lead whose client is sought, and by what.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// The lead.
+    pub lead: LeadId,
+    /// Its contact, where the client is recognised by it.
+    pub contact: Option<u64>,
+    /// Its company, likewise.
+    pub company: Option<u64>,
+    /// Its phones as they were typed, likewise.
+    pub phones: Vec<String>,
+    /// Its e-mail addresses, likewise.
+    pub emails: Vec<String>,
+    /// Of phones that are written without one.
+    pub country_code: Option<String>,
+    /// Deals and leads that did not change since then say nothing; `None` for all.
+    pub since: Option<Timestamp>,
+}
+
+/// Shows the lead and hides what was typed.
+impl std::fmt::Debug for Sought {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sought").field("lead", &self.lead).finish_non_exhaustive()
+    }
+}
+
+impl Sought {
+    /// Whether there is anything to know the client by.
+    #[must_use]
+    pub fn knows_nothing(&self) -> bool {
+        self.contact.is_none() && self.company.is_none() && self.searches().is_empty()
+    }
+
+    /// What is searched for, by phone and by e-mail address.
+    fn searches(&self) -> Vec<(TieBy, Vec<String>)> {
+        let distinct = |values: &mut dyn Iterator<Item = String>| -> Vec<String> {
+            let mut found = Vec::new();
+            for value in values {
+                if !value.is_empty() && !found.contains(&value) && found.len() < VALUES {
+                    found.push(value);
+                }
+            }
+            found
+        };
+        let code = self.country_code.as_deref();
+        let phones = distinct(&mut self.phones.iter().flat_map(|phone| spellings(phone, code)));
+        let emails = distinct(&mut self.emails.iter().map(|email| email.trim().to_lowercase()));
+        let searches = [(TieBy::Phone, phones), (TieBy::Email, emails)];
+        searches.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+    }
+}
+
+/// Who has the client of each lead, in the order of the leads.
+pub type TieOutcomes = Vec<Result<Vec<Tie>, PortalError>>;
+
+impl Portal {
+    /// Finds who has the clients of these leads.
+    ///
+    /// # Errors
+    /// A request as a whole; inside the outcomes the failure of a command that was for this lead.
+    pub async fn ties_with(&self, permit: Permit, sought: &[Sought]) -> Result<TieOutcomes, PortalError> {
+        let mut permit = Some(permit);
+        let mut clients: Vec<Client<'_>> = sought.iter().map(Client::new).collect();
+        self.search(&mut permit, &mut clients, ALL_KINDS).await?;
+        if clients.iter().any(|client| client.cut) {
+            self.search(&mut permit, &mut clients, EACH_KIND).await?;
+        }
+        let owners = self.owners(&mut permit, &mut clients).await?;
+        Ok(clients.into_iter().map(|client| client.ties(&owners)).collect())
+    }
+
+    /// Searches by phone and address; by each kind only for those of whom more may be there than was found.
+    async fn search(
+        &self,
+        permit: &mut Option<Permit>,
+        clients: &mut [Client<'_>],
+        kinds: &[Option<&str>],
+    ) -> Result<(), PortalError> {
+        let mut asked = Vec::new();
+        for (number, client) in
+            clients.iter().enumerate().filter(|(_, client)| kinds == ALL_KINDS || client.cut)
+        {
+            for (by, values) in client.sought.searches() {
+                for kind in kinds {
+                    asked.push((number, by, find_command(by, &values, *kind)));
+                }
+            }
+        }
+        let commands: Vec<Command> = asked.iter().map(|(_, _, command)| command.clone()).collect();
+        let outcomes = self.batches(permit, &commands).await?;
+        for ((number, by, _), outcome) in asked.into_iter().zip(outcomes) {
+            if let Some(client) = clients.get_mut(number) {
+                client.take(by, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// The owners of all that was found, and the deals and leads of its contacts and companies.
+    async fn owners(
+        &self,
+        permit: &mut Option<Permit>,
+        clients: &mut [Client<'_>],
+    ) -> Result<Owners, PortalError> {
+        let mut asked: Vec<(Asks, Command)> = Vec::new();
+        for kind in [Kind::Contact, Kind::Company, Kind::Lead] {
+            let ids: BTreeSet<u64> = clients.iter().flat_map(|client| client.of(kind)).collect();
+            for part in ids.into_iter().collect::<Vec<_>>().chunks(LEADS_A_LIST) {
+                asked.push((Asks::Owners { kind, ids: part.to_vec() }, kind.owners_command(part)));
+            }
+        }
+        for (number, client) in clients.iter().enumerate() {
+            asked.extend(client.dealings_asked(number));
+        }
+        let commands: Vec<Command> = asked.iter().map(|(_, command)| command.clone()).collect();
+        let mut owners = Owners::default();
+        for ((asks, _), outcome) in asked.into_iter().zip(self.batches(permit, &commands).await?) {
+            match (asks, outcome) {
+                (Asks::Owners { kind, ids }, Ok(result)) => {
+                    let rows = rows(&result).filter_map(Owned::read).filter(|row| ids.contains(&row.id));
+                    owners.owned.extend(rows.map(|row| ((kind, row.id), row)));
+                }
+                (Asks::Owners { kind, .. }, Err(error)) => {
+                    owners.failed.insert(kind, error);
+                }
+                (Asks::Dealings { number, by, kind, ids }, outcome) => {
+                    if let Some(client) = clients.get_mut(number) {
+                        client.take_dealings(by, kind, &ids, outcome);
+                    }
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Any number of commands in as few requests as it takes; the first goes by the permit, if it is there still.
+    async fn batches(
+        &self,
+        permit: &mut Option<Permit>,
+        commands: &[Command],
+    ) -> Result<BatchOutcomes, PortalError> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for part in commands.chunks(MAX_COMMANDS) {
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.permit(&[]).await?,
+            };
+            outcomes.extend(self.batch_with(permit, part).await?);
+        }
+        Ok(outcomes)
+    }
+}
+
+fn command(method: &'static str, params: &Value) -> Command {
+    Command::new(method, params.as_object().cloned().unwrap_or_default())
+}
+
+fn find_command(by: TieBy, values: &[String], kind: Option<&str>) -> Command {
+    let medium = if by == TieBy::Email { "EMAIL" } else { "PHONE" };
+    let mut params = json!({ "type": medium, "values": values });
+    if let Some(kind) = kind {
+        params["entity_type"] = json!(kind);
+    }
+    command(FIND, &params)
+}
+
+/// What can be owned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Contact,
+    Company,
+    Deal,
+    Lead,
+}
+
+impl Kind {
+    /// The names under which the search answers.
+    const FOUND: [(&str, Self); 3] =
+        [("CONTACT", Self::Contact), ("COMPANY", Self::Company), ("LEAD", Self::Lead)];
+
+    fn owners_command(self, ids: &[u64]) -> Command {
+        let entity = if self == Self::Company { COMPANY } else { CONTACT };
+        match self {
+            Self::Lead => {
+                let select = ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "DATE_MODIFY"];
+                let filter = json!({ "@ID": ids });
+                command(
+                    LEAD_LIST,
+                    &json!({ "filter": filter, "select": select, "order": { "ID": "ASC" }, "start": -1 }),
+                )
+            }
+            Self::Contact | Self::Company | Self::Deal => {
+                let select = ["id", "assignedById", "updatedTime"];
+                let filter = json!({ "@id": ids });
+                command(
+                    ITEM_LIST,
+                    &json!({ "entityTypeId": entity, "filter": filter, "select": select, "start": -1 }),
+                )
+            }
+        }
+    }
+
+    /// The newest deals of these contacts or companies.
+    fn deals_command(self, ids: &[u64], since: Option<Timestamp>) -> Command {
+        // Without a prefix: any of a deal's contacts, not only the first.
+        let field = if self == Self::Company { "@companyId" } else { "contactIds" };
+        let mut filter = json!({ field: ids });
+        if let Some(since) = since {
+            filter[">=updatedTime"] = json!(since.to_string());
+        }
+        let select = ["id", "assignedById", "stageSemanticId", "updatedTime"];
+        let order = json!({ "id": "DESC" });
+        command(
+            ITEM_LIST,
+            &json!({ "entityTypeId": DEAL, "filter": filter, "select": select, "order": order, "start": -1 }),
+        )
+    }
+
+    /// The newest leads of these contacts or companies.
+    fn leads_command(self, ids: &[u64], since: Option<Timestamp>) -> Command {
+        let field = if self == Self::Company { "@COMPANY_ID" } else { "@CONTACT_ID" };
+        let mut filter = json!({ field: ids });
+        if let Some(since) = since {
+            filter[">=DATE_MODIFY"] = json!(since.to_string());
+        }
+        let select =
+            ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "DATE_MODIFY", "CONTACT_ID", "COMPANY_ID"];
+        command(
+            LEAD_LIST,
+            &json!({ "filter": filter, "select": select, "order": { "ID": "DESC" }, "start": -1 }),
+        )
+    }
+}
+
+/// The rows of a list, whichever API made it.
+fn rows(result: &Value) -> impl Iterator<Item = &Value> {
+    result.get("items").unwrap_or(result).as_array().into_iter().flatten()
+}
+
+/// Whether a lead is of one of these contacts or companies.
+fn belongs(row: &Value, ids: &[u64]) -> bool {
+    let is = |field: &str| row.get(field).and_then(unsigned).is_some_and(|id| ids.contains(&id));
+    is("CONTACT_ID") || is("COMPANY_ID")
+}
+
+/// Something with an owner.
+#[derive(Debug, Clone, Copy)]
+struct Owned {
+    id: u64,
+    owner: UserId,
+    changed: Timestamp,
+    is_open: bool,
+}
+
+impl Owned {
+    /// Of both APIs: `ASSIGNED_BY_ID` and `assignedById`.
+    fn read(row: &Value) -> Option<Self> {
+        let either = |classic: &str, universal: &str| row.get(classic).or_else(|| row.get(universal));
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        Some(Self {
+            id: either("ID", "id").and_then(unsigned)?,
+            owner: either("ASSIGNED_BY_ID", "assignedById").and_then(unsigned).and_then(UserId::new)?,
+            changed: text(either("DATE_MODIFY", "updatedTime")).parse().ok()?,
+            is_open: text(either("STATUS_SEMANTIC_ID", "stageSemanticId")) == "P",
+        })
+    }
+}
+
+/// The owners of what was found.
+#[derive(Default)]
+struct Owners {
+    owned: BTreeMap<(Kind, u64), Owned>,
+    failed: BTreeMap<Kind, PortalError>,
+}
+
+/// Something of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    by: TieBy,
+    kind: Kind,
+    id: u64,
+}
+
+/// What a command of the second round is for.
+enum Asks {
+    /// The owners of these.
+    Owners { kind: Kind, ids: Vec<u64> },
+    /// The deals or leads of these contacts or companies, which were found for the client of this number.
+    Dealings { number: usize, by: TieBy, kind: Kind, ids: Vec<u64> },
+}
+
+/// What is known of the client of one lead.
+struct Client<'s> {
+    sought: &'s Sought,
+    found: Vec<Found>,
+    /// More may be there than was found.
+    cut: bool,
+    dealings: Vec<(TieBy, Kind, Owned)>,
+    failed: Option<PortalError>,
+}
+
+impl<'s> Client<'s> {
+    fn new(sought: &'s Sought) -> Self {
+        let contact = sought.contact.map(|id| Found { by: TieBy::Contact, kind: Kind::Contact, id });
+        let company = sought.company.map(|id| Found { by: TieBy::Company, kind: Kind::Company, id });
+        let found = contact.into_iter().chain(company).collect();
+        Self { sought, found, cut: false, dealings: Vec::new(), failed: None }
+    }
+
+    /// What a search found.
+    fn take(&mut self, by: TieBy, outcome: Result<Value, PortalError>) {
+        let result = match outcome {
+            Ok(result) => result,
+            Err(error) => {
+                self.failed = Some(error);
+                return;
+            }
+        };
+        let mut count = 0;
+        for (name, kind) in Kind::FOUND {
+            let ids = result.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(unsigned);
+            for id in ids {
+                count += 1;
+                let found = Found { by, kind, id };
+                let own = kind == Kind::Lead && id == self.sought.lead.get();
+                if !own && !self.found.contains(&found) {
+                    self.found.push(found);
+                }
+            }
+        }
+        self.cut |= count >= FOUND_MAX;
+    }
+
+    fn dealings_asked(&self, number: usize) -> Vec<(Asks, Command)> {
+        let mut asked = Vec::new();
+        for by in self.found.iter().map(|found| found.by).collect::<BTreeSet<_>>() {
+            for of in [Kind::Contact, Kind::Company] {
+                let ids: Vec<u64> = self.found_by(by, of).take(LEADS_A_LIST).collect();
+                if ids.is_empty() {
+                    continue;
+                }
+                let since = self.sought.since;
+                for (kind, command) in
+                    [(Kind::Deal, of.deals_command(&ids, since)), (Kind::Lead, of.leads_command(&ids, since))]
+                {
+                    asked.push((Asks::Dealings { number, by, kind, ids: ids.clone() }, command));
+                }
+            }
+        }
+        asked
+    }
+
+    fn take_dealings(&mut self, by: TieBy, kind: Kind, ids: &[u64], outcome: Result<Value, PortalError>) {
+        match outcome {
+            Ok(result) => {
+                let rows = rows(&result).filter(|row| kind == Kind::Deal || belongs(row, ids));
+                self.dealings.extend(rows.filter_map(Owned::read).map(|row| (by, kind, row)));
+            }
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = u64> {
+        self.found.iter().filter(move |found| found.kind == kind).map(|found| found.id)
+    }
+
+    fn found_by(&self, by: TieBy, kind: Kind) -> impl Iterator<Item = u64> {
+        self.found.iter().filter(move |found| found.by == by && found.kind == kind).map(|found| found.id)
+    }
+
+    fn ties(self, owners: &Owners) -> Result<Vec<Tie>, PortalError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let own = self.sought.lead.get();
+        let mut ties = Vec::new();
+        for found in &self.found {
+            if let Some(error) = owners.failed.get(&found.kind) {
+                return Err(error.clone());
+            }
+            let Some(owned) = owners.owned.get(&(found.kind, found.id)) else { continue };
+            // With a contact something happened when something did with its deals and leads.
+            let of_it = self.dealings.iter().filter(|(by, kind, row)| {
+                *by == found.by && found.kind != Kind::Lead && !(*kind == Kind::Lead && row.id == own)
+            });
+            let at = of_it.map(|(_, _, row)| row.changed).chain([owned.changed]).max();
+            ties.extend(tie(found.by, found.kind, *owned, at.unwrap_or(owned.changed)));
+        }
+        for (by, kind, row) in
+            self.dealings.iter().filter(|(_, kind, row)| *kind != Kind::Lead || row.id != own)
+        {
+            ties.extend(tie(*by, *kind, *row, row.changed));
+        }
+        Ok(ties)
+    }
+}
+
+/// Deals and leads only while they are in process.
+fn tie(by: TieBy, kind: Kind, owned: Owned, at: Timestamp) -> Option<Tie> {
+    let of = match kind {
+        Kind::Contact => TieOf::Contact,
+        Kind::Company => TieOf::Company,
+        Kind::Deal if owned.is_open => TieOf::Deal,
+        Kind::Lead if owned.is_open => TieOf::Lead(LeadId::new(owned.id)?),
+        Kind::Deal | Kind::Lead => return None,
+    };
+    Some(Tie { owner: owned.owner, by, of, at })
+}

@@ -1,0 +1,175 @@
+//! Whose client sent a lead: what is asked, and what is made of the answers.
+
+use std::sync::Arc;
+
+use bitrix24::clients::Sought;
+use bitrix24::{ClientFinder, PortalError};
+use common::failure::{Failure, FailureClass};
+use common::ids::UserId;
+use distribution::{Tie, TieBy, TieOf};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+
+use crate::fake::{Bench, FakePortal, lead, result};
+
+/// A portal whose batches are answered command by command: by its method and its decoded parameters.
+fn portal(answer: impl Fn(&str, &str) -> Result<Value, Value> + Send + Sync + 'static) -> Arc<FakePortal> {
+    FakePortal::new(move |method, params| {
+        assert_eq!(method, "batch");
+        let (mut results, mut errors) = (Map::new(), Map::new());
+        for (key, command) in params["cmd"].as_object().unwrap() {
+            let (method, query) = command.as_str().unwrap().split_once('?').unwrap();
+            match answer(method, &percent_decode_str(query).decode_utf8().unwrap()) {
+                Ok(value) => results.insert(key.clone(), value),
+                Err(error) => errors.insert(key.clone(), error),
+            };
+        }
+        result(json!({ "result": results, "result_error": errors, "result_total": [], "result_next": [] }))
+    })
+}
+
+fn sought(id: u64) -> Sought {
+    Sought {
+        lead: lead(id),
+        contact: None,
+        company: None,
+        phones: Vec::new(),
+        emails: Vec::new(),
+        country_code: Some("7".to_owned()),
+        since: "2026-08-25T09:00:00Z".parse().ok(),
+    }
+}
+
+fn by_phone(id: u64) -> Sought {
+    Sought { phones: vec!["8 (916) 123-45-67".to_owned()], ..sought(id) }
+}
+
+fn tie(owner: u64, by: TieBy, of: TieOf, at: &str) -> Tie {
+    Tie { owner: UserId::new(owner).unwrap(), by, of, at: format!("{at}T10:00:00+03:00").parse().unwrap() }
+}
+
+async fn find(fake: &Arc<FakePortal>, sought: Sought) -> Result<Vec<Tie>, PortalError> {
+    ClientFinder::new(Bench::new(fake.clone()).portal).find(sought).await
+}
+
+fn item(id: u64, owner: u64, changed: &str) -> Value {
+    json!({ "id": id, "assignedById": owner, "updatedTime": format!("{changed}T10:00:00+03:00"),
+            "stageSemanticId": "P" })
+}
+
+fn row(id: u64, owner: u64, semantics: &str, changed: &str, contact: u64) -> Value {
+    json!({ "ID": id.to_string(), "ASSIGNED_BY_ID": owner.to_string(), "STATUS_SEMANTIC_ID": semantics,
+            "DATE_MODIFY": format!("{changed}T10:00:00+03:00"), "CONTACT_ID": contact.to_string() })
+}
+
+#[tokio::test]
+async fn a_bound_contact_costs_one_request_and_tells_of_its_deals_and_leads() {
+    let fake = portal(|method, query| {
+        Ok(match (method, query) {
+            ("crm.item.list", "entityTypeId=3&filter[@id][0]=84&select[0]=id&select[1]=assignedById&select[2]=updatedTime&start=-1") => {
+                json!({ "items": [item(84, 11, "2026-01-01")] })
+            }
+            ("crm.item.list", deals) if deals.starts_with("entityTypeId=2&filter[>=updatedTime]=2026-08-25T09:00:00Z&filter[contactIds][0]=84&order[id]=DESC&") => {
+                json!({ "items": [item(7, 12, "2026-11-02"),
+                    { "id": 6, "assignedById": 13, "updatedTime": "2026-11-01T10:00:00+03:00", "stageSemanticId": "S" }] })
+            }
+            ("crm.lead.list", leads) if leads.starts_with("filter[>=DATE_MODIFY]=2026-08-25T09:00:00Z&filter[@CONTACT_ID][0]=84&") => {
+                // The lead itself, another, one that is closed, and one that the condition should have left out.
+                json!([row(42, 1, "P", "2026-11-20", 84), row(41, 14, "P", "2026-10-01", 84),
+                       row(40, 15, "F", "2026-11-19", 84), row(39, 16, "P", "2026-11-18", 85)])
+            }
+            other => panic!("{other:?}"),
+        })
+    });
+    let ties = find(&fake, Sought { contact: Some(84), ..sought(42) }).await.unwrap();
+    assert_eq!(fake.methods(), ["batch"]);
+    let by = TieBy::Contact;
+    // The contact was last touched when the closed lead was.
+    let expected = [
+        tie(11, by, TieOf::Contact, "2026-11-19"),
+        tie(12, by, TieOf::Deal, "2026-11-02"),
+        tie(14, by, TieOf::Lead(lead(41)), "2026-10-01"),
+    ];
+    assert_eq!(ties, expected);
+}
+
+#[tokio::test]
+async fn a_new_client_costs_one_search_in_both_spellings() {
+    let fake = portal(|method, query| {
+        let expected = if query.starts_with("type=PHONE") {
+            "type=PHONE&values[0]=79161234567&values[1]=9161234567"
+        } else {
+            "type=EMAIL&values[0]=olga@example.com"
+        };
+        assert_eq!((method, query), ("crm.duplicate.findbycomm", expected));
+        // Only the lead itself has them.
+        Ok(if query.starts_with("type=PHONE") { json!({ "LEAD": [42] }) } else { json!([]) })
+    });
+    let both = Sought { emails: vec![" Olga@Example.com ".to_owned(), String::new()], ..by_phone(42) };
+    assert_eq!(find(&fake, both).await.unwrap(), []);
+    assert_eq!(fake.methods(), ["batch"]);
+    assert_eq!(find(&fake, sought(42)).await.unwrap(), []);
+    let short = Sought { phones: vec!["101".to_owned(), "call me".to_owned()], ..sought(42) };
+    assert_eq!(find(&fake, short).await.unwrap(), []);
+    assert_eq!(fake.methods(), ["batch"], "nothing is asked where there is nothing to know him by");
+}
+
+#[tokio::test]
+async fn twenty_hits_may_hide_others_so_each_kind_is_asked_for() {
+    let fake = portal(|method, query| {
+        let kind = query.split('&').find_map(|pair| pair.strip_prefix("entity_type="));
+        Ok(match (method, kind) {
+            ("crm.duplicate.findbycomm", None | Some("LEAD")) => {
+                json!({ "LEAD": (1..=20).collect::<Vec<_>>() })
+            }
+            ("crm.duplicate.findbycomm", Some("CONTACT")) => json!({ "CONTACT": [84] }),
+            ("crm.item.list", _) if query.starts_with("entityTypeId=3") => {
+                json!({ "items": [item(84, 11, "2026-11-01")] })
+            }
+            ("crm.item.list", _) => json!({ "items": [] }),
+            ("crm.lead.list", _) if query.starts_with("filter[@ID]") => {
+                json!([row(1, 12, "F", "2026-11-01", 0), row(2, 13, "P", "2026-11-02", 0)])
+            }
+            ("crm.duplicate.findbycomm", Some("COMPANY")) | ("crm.lead.list", _) => json!([]),
+            other => panic!("{other:?}"),
+        })
+    });
+    let ties = find(&fake, by_phone(42)).await.unwrap();
+    let by = TieBy::Phone;
+    let mut found: Vec<(u64, TieOf)> = ties.iter().map(|tie| (tie.owner.get(), tie.of)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(11, TieOf::Contact), (13, TieOf::Lead(lead(2)))]);
+    assert!(ties.iter().all(|tie| tie.by == by));
+    assert_eq!(fake.methods().len(), 3, "search, search by kinds, owners");
+}
+
+#[tokio::test]
+async fn many_leads_share_requests_and_a_failure_meets_only_those_it_is_for() {
+    let fake = portal(|method, query| {
+        Ok(match method {
+            "crm.duplicate.findbycomm" if query.contains("79160000007") => {
+                return Err(json!({ "error": "", "error_description": "Access denied." }));
+            }
+            "crm.duplicate.findbycomm" => json!([]),
+            other => panic!("{other}"),
+        })
+    });
+    let bench = Bench::new(fake.clone());
+    let all: Vec<Sought> = (0..25)
+        .map(|number| Sought {
+            phones: vec![format!("+7 916 000-00-{number:02}")],
+            emails: vec![format!("{number}@example.com")],
+            ..sought(number + 1)
+        })
+        .collect();
+    let permit = bench.portal.permit(&[]).await.unwrap();
+    let outcomes = bench.portal.ties_with(permit, &all).await.unwrap();
+    assert_eq!(fake.methods(), ["batch"]);
+    assert_eq!(fake.params(0)["cmd"].as_object().unwrap().len(), 50);
+    for (number, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Ok(ties) => assert!(ties.is_empty() && number != 7),
+            Err(error) => assert_eq!((number, error.class()), (7, FailureClass::Permanent)),
+        }
+    }
+}
