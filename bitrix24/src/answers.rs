@@ -1,10 +1,18 @@
-//! Whether the owner of a lead has answered: `crm.activity.list` and `crm.lead.list`, packed.
+//! Whether the owner of a lead has answered: what happened in the portal of late, for all leads at once, and single leads,
+//! packed.
 //!
 //! An answer is an outgoing call that connected, an outgoing mail or message, an open line's chat in which an operator
 //! wrote, or a stage to which the owner moved the lead. `LAST_ACTIVITY_TIME` does not tell: what the owner does himself
 //! does not move it. Plans, tasks and filled-in forms are no answers.
 //!
-//! Activities are asked for by `BINDINGS`, because a call may be bound to a contact first and to the lead second.
+//! What happened of late is one request whatever the number of leads: the newest activities of leads, and who came to
+//! another stage (`crm.stagehistory.list`, which does not tell who moved it). It shows only fifty of each, and activities by
+//! their first binding alone. So it may miss an answer; before anybody loses a lead, that lead is asked for by itself.
+//! There activities are asked for by `BINDINGS`, because a call may be bound to a contact first and to the lead second.
+//!
+//! Source: pages "List of activities", "Stage history".
+
+use std::collections::BTreeSet;
 
 use common::ids::{LeadId, UserId};
 use jiff::Timestamp;
@@ -18,6 +26,25 @@ use crate::lead::LIST;
 
 /// `PROVIDER_ID` of activities that answer nothing, whatever their direction.
 const NO_ANSWERS: [&str; 3] = ["CRM_TODO", "CRM_TASKS_TASK", "CRM_WEBFORM"];
+
+const ACTIVITIES: &str = "crm.activity.list";
+
+/// What is asked of activities.
+const SELECT: [&str; 10] = [
+    "ID",
+    "OWNER_TYPE_ID",
+    "OWNER_ID",
+    "PROVIDER_ID",
+    "DIRECTION",
+    "COMPLETED",
+    "CREATED",
+    "LAST_UPDATED",
+    "RESULT_STATUS",
+    "RESULT_STREAM",
+];
+
+/// `entityTypeId` and `OWNER_TYPE_ID` of leads.
+const LEAD: u64 = 1;
 
 /// A lead of which is asked.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +60,52 @@ pub struct Asked {
 /// What the portal tells of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// It was answered.
-    Answered,
+    /// It was answered, at this moment.
+    Answered(Timestamp),
     /// It is still to be answered.
     NotYet,
     /// It is not for him to answer: it has another owner, is closed, or is gone.
     NotHis,
 }
 
+/// What happened in the portal of late.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// Leads that were answered, and when, by whomever.
+    pub answered: Vec<(LeadId, Timestamp)>,
+    /// Leads that came to another stage, by whomever.
+    pub moved: BTreeSet<LeadId>,
+}
+
 impl Portal {
+    /// What happened since then, in one request.
+    ///
+    /// # Errors
+    /// When the request fails, or a source is refused.
+    pub async fn answer_news(&self, since: Timestamp) -> Result<News, PortalError> {
+        let since = since.to_string();
+        let activities = command(
+            ACTIVITIES,
+            &json!({ "filter": { "OWNER_TYPE_ID": LEAD, ">=LAST_UPDATED": since }, "select": SELECT,
+                     "order": { "ID": "DESC" }, "start": -1 }),
+        );
+        let stages = command(
+            "crm.stagehistory.list",
+            &json!({ "entityTypeId": LEAD, "filter": { ">=CREATED_TIME": since }, "order": { "ID": "DESC" },
+                     "start": -1 }),
+        );
+        let mut outcomes = self.batch_counted(&[activities, stages]).await?.into_iter();
+        let mut next = || outcomes.next().map_or(Ok(Value::Null), |Counted { outcome, .. }| outcome);
+        let (activities, stages) = (next()?, next()?);
+        let lead = |row: &Value| number(row, "OWNER_ID").and_then(LeadId::new);
+        let of_leads = rows(&activities).filter(|row| number(row, "OWNER_TYPE_ID") == Some(LEAD));
+        let answered = of_leads.filter_map(|row| Some((lead(row)?, answered_at(row)?))).collect();
+        let stages = stages.get("items").map(rows).into_iter().flatten();
+        // The stage in which it was created is no move.
+        let moved = stages.filter(|row| number(row, "TYPE_ID") != Some(1)).filter_map(lead).collect();
+        Ok(News { answered, moved })
+    }
+
     /// Asks of each whether it was answered, as many in a request as fit.
     ///
     /// # Errors
@@ -74,21 +138,11 @@ fn command(method: &'static str, params: &Value) -> Command {
 }
 
 fn activities(asked: &Asked) -> Command {
-    let bindings = [json!({ "OWNER_TYPE_ID": 1, "OWNER_ID": asked.lead.get() })];
-    let select = [
-        "ID",
-        "PROVIDER_ID",
-        "DIRECTION",
-        "COMPLETED",
-        "CREATED",
-        "LAST_UPDATED",
-        "RESULT_STATUS",
-        "RESULT_STREAM",
-    ];
+    let bindings = [json!({ "OWNER_TYPE_ID": LEAD, "OWNER_ID": asked.lead.get() })];
     let filter = json!({ "BINDINGS": bindings, ">=LAST_UPDATED": asked.since.to_string() });
     // The newest of more than a page: of fifty activities one is an answer.
-    let params = json!({ "filter": filter, "select": select, "order": { "ID": "DESC" }, "start": -1 });
-    command("crm.activity.list", &params)
+    let params = json!({ "filter": filter, "select": SELECT, "order": { "ID": "DESC" }, "start": -1 });
+    command(ACTIVITIES, &params)
 }
 
 fn answer(asked: Asked, lead: Option<&Value>, activities: &Value) -> Answer {
@@ -97,27 +151,25 @@ fn answer(asked: Asked, lead: Option<&Value>, activities: &Value) -> Answer {
     if number(lead, "ASSIGNED_BY_ID") != owner || text(lead, "STATUS_SEMANTIC_ID") != "P" {
         return Answer::NotHis;
     }
-    let moved =
-        number(lead, "MOVED_BY_ID") == owner && time(lead, "MOVED_TIME").is_some_and(|at| at >= asked.since);
-    if moved || rows(activities).any(|activity| is_answer(activity, asked.since)) {
-        return Answer::Answered;
-    }
-    Answer::NotYet
+    let moved = time(lead, "MOVED_TIME").filter(|_| number(lead, "MOVED_BY_ID") == owner);
+    let answers = rows(activities).filter_map(answered_at).chain(moved).filter(|at| *at >= asked.since);
+    answers.min().map_or(Answer::NotYet, Answer::Answered)
 }
 
-fn is_answer(activity: &Value, since: Timestamp) -> bool {
+/// When this activity answered its lead, if it did.
+fn answered_at(activity: &Value) -> Option<Timestamp> {
     if NO_ANSWERS.contains(&text(activity, "PROVIDER_ID")) {
-        return false;
+        return None;
     }
-    let after = |field| time(activity, field).is_some_and(|at| at >= since);
+    // A chat is one incoming activity, which changes when an operator writes.
+    if number(activity, "RESULT_STATUS") == Some(2) {
+        return time(activity, "LAST_UPDATED");
+    }
     // A call that nobody picked up is completed like any other; only its stream (4) tells.
     let outgoing = number(activity, "DIRECTION") == Some(2)
         && text(activity, "COMPLETED") == "Y"
-        && number(activity, "RESULT_STREAM") != Some(4)
-        && after("CREATED");
-    // A chat is one incoming activity, which changes when an operator writes.
-    let chat = number(activity, "RESULT_STATUS") == Some(2) && after("LAST_UPDATED");
-    outgoing || chat
+        && number(activity, "RESULT_STREAM") != Some(4);
+    time(activity, "CREATED").filter(|_| outgoing)
 }
 
 fn rows(value: &Value) -> impl Iterator<Item = &Value> {
@@ -145,6 +197,10 @@ mod tests {
         Asked { lead: LeadId::new(42).unwrap(), owner: UserId::new(11).unwrap(), since }
     }
 
+    fn answered(time: &str) -> Answer {
+        Answer::Answered(format!("2026-11-23T{time}+03:00").parse().unwrap())
+    }
+
     fn of_activity(changes: &Value) -> Answer {
         let mut activity = json!({
             "ID": "9", "PROVIDER_ID": "VOXIMPLANT_CALL", "DIRECTION": "2", "COMPLETED": "Y",
@@ -162,8 +218,8 @@ mod tests {
     #[test]
     fn what_is_an_answer() {
         for (changes, expected) in [
-            (json!({}), Answer::Answered),
-            (json!({ "PROVIDER_ID": "CRM_EMAIL", "RESULT_STREAM": null }), Answer::Answered),
+            (json!({}), answered("12:05:00")),
+            (json!({ "PROVIDER_ID": "CRM_EMAIL", "RESULT_STREAM": null }), answered("12:05:00")),
             (json!({ "RESULT_STREAM": "4" }), Answer::NotYet),
             (json!({ "COMPLETED": "N" }), Answer::NotYet),
             (json!({ "DIRECTION": "1" }), Answer::NotYet),
@@ -173,7 +229,7 @@ mod tests {
             (
                 json!({ "PROVIDER_ID": "IMOPENLINES_SESSION", "DIRECTION": "1", "RESULT_STATUS": "2",
                         "CREATED": "2026-11-23T11:00:00+03:00" }),
-                Answer::Answered,
+                answered("12:06:00"),
             ),
             (
                 json!({ "PROVIDER_ID": "IMOPENLINES_SESSION", "DIRECTION": "1", "RESULT_STATUS": "1" }),
@@ -193,7 +249,7 @@ mod tests {
             });
             answer(asked(), Some(&lead), &json!([]))
         };
-        assert_eq!(lead("11", "P", "11", "2026-11-23T12:00:00+03:00"), Answer::Answered);
+        assert_eq!(lead("11", "P", "11", "2026-11-23T12:00:00+03:00"), answered("12:00:00"));
         assert_eq!(lead("11", "P", "11", "2026-11-23T11:59:59+03:00"), Answer::NotYet);
         assert_eq!(lead("11", "P", "1", "2026-11-23T12:05:00+03:00"), Answer::NotYet, "a robot did");
         assert_eq!(lead("12", "P", "12", "2026-11-23T12:05:00+03:00"), Answer::NotHis);

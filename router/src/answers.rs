@@ -1,23 +1,25 @@
 //! Timers of leads that are to be answered: reminds the owner, gives the lead to somebody else when his time is over, and
 //! tells who is to be told.
 //!
-//! Timers are looked at every few seconds, by one router of all. The portal is asked only of leads whose owner is to be
-//! reminded or has had his time: one request for up to 49 of them.
+//! Timers are looked at every few seconds, by one router of all. Once a minute, while any runs, the portal is asked what
+//! happened of late, in one request whatever the number of leads: that ends the timers of most who answer. Single leads are
+//! asked for only where a lead was moved, and before their owner is reminded or loses them: one request for up to 49.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitrix24::Portal;
-use bitrix24::answers::{Answer, Asked};
+use bitrix24::answers::{Answer, Asked, News};
 use common::broker::topology::Topology;
 use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::failure::{HandlerError, chain};
+use common::ids::LeadId;
 use common::lifecycle::Stop;
-use common::messages::{EventSource, LeadEvent};
+use common::messages::{AssignmentKey, EventSource, LeadEvent};
 use distribution::{AnswerRules, Cause, Queue, Routing};
 use jiff::{SignedDuration, Timestamp};
-use store::{AnswerTimer, Matter, NewGiving, Notice, Store, TimerState};
+use store::{AnswerTimer, Matter, NewGiving, Notice, RunningTimer, Store, TimerState};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -28,6 +30,12 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// How long after a failure: a portal that refuses to tell does so again.
 const AFTER_FAILURE: Duration = Duration::from_mins(1);
+
+/// How often the portal is asked what happened of late.
+const NEWS_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// By how much the news go back behind those before: the portal's clock may go after ours, and what happens is seen late.
+const NEWS_OVERLAP: SignedDuration = SignedDuration::from_mins(2);
 
 /// For how long one router looks after the timers without saying so again. Longer than it waits after a failure.
 const LEASE: SignedDuration = SignedDuration::from_secs(90);
@@ -74,17 +82,14 @@ pub(crate) struct AnswerTimers {
     pub(crate) metrics: Arc<RouterMetrics>,
     /// The name of this router among all, for the right to look after them.
     pub(crate) holder: Uuid,
-}
-
-/// The owner of the lead is asked for an answer, by the portal's word.
-struct Awaited {
-    timer: AnswerTimer,
-    since: Timestamp,
-    is_due: bool,
+    /// When the portal was asked for news.
+    pub(crate) news_at: Option<Timestamp>,
+    /// Why it refused them, so that it is logged once.
+    pub(crate) problem: Option<String>,
 }
 
 impl AnswerTimers {
-    pub(crate) async fn run(self, stop: Stop) {
+    pub(crate) async fn run(mut self, stop: Stop) {
         let mut pause = EVERY;
         loop {
             tokio::select! {
@@ -102,48 +107,119 @@ impl AnswerTimers {
         }
     }
 
-    async fn look(&self) -> Result<(), HandlerError> {
-        let (portal, now) = (self.portal.name(), self.clock.now());
-        if !self.store.take_answers(portal, self.holder, now, LEASE).await? {
+    async fn look(&mut self) -> Result<(), HandlerError> {
+        let now = self.clock.now();
+        if !self.store.take_answers(self.portal.name(), self.holder, now, LEASE).await? {
+            self.news_at = None;
             return Ok(());
         }
+        self.ask_for_news(now).await?;
+        let portal = self.portal.name();
         let timers = self.store.answer_timers(portal, now, now - AGAIN_AFTER, AT_ONCE).await?;
         let routing = Arc::clone(&self.routing.borrow());
-        let mut awaited = Vec::new();
+        // Those whose owners are to have answered, and as the portal is asked of them.
+        let (mut awaited, mut asked) = (Vec::new(), Vec::new());
         for timer in timers {
             // Rules that were taken out of the routing since then count no more.
             let rules = routing.queue(&timer.queue).and_then(|queue| Some((queue, queue.answer.as_ref()?)));
-            let Some((_, rules)) = rules else {
-                self.end(&timer, None).await?;
+            let Some((queue, rules)) = rules else {
+                self.end(&timer.key, None).await?;
                 continue;
             };
             match timer.state.clone() {
-                TimerState::Over => self.end(&timer, None).await?,
+                TimerState::Over => drop(self.end(&timer.key, None).await?),
                 TimerState::Starts(since) => self.start(&timer, rules, &routing, since).await?,
-                TimerState::Remind(since) => awaited.push(Awaited { timer, since, is_due: false }),
-                TimerState::Due(since) => awaited.push(Awaited { timer, since, is_due: true }),
+                TimerState::Remind(since) | TimerState::Due(since) => {
+                    asked.push(RunningTimer { key: timer.key.clone(), owner: timer.owner, since });
+                    awaited.push((timer, queue, rules));
+                }
                 TimerState::Taken(person) => self.taken(&timer, rules, person).await?,
                 TimerState::NobodyElse => self.escalate(&timer, rules, &routing).await?,
             }
         }
-        let asked = awaited.iter().map(|Awaited { timer, since, .. }| Asked {
-            lead: timer.key.lead,
-            owner: timer.owner,
-            since: *since - CLOCKS_DIFFER,
-        });
-        let asked: Vec<Asked> = asked.collect();
-        let answers = if asked.is_empty() { Vec::new() } else { self.portal.answers(&asked).await? };
-        for (Awaited { timer, is_due, .. }, answer) in awaited.iter().zip(answers) {
-            let queue = routing.queue(&timer.queue);
-            let Some((queue, rules)) = queue.and_then(|queue| Some((queue, queue.answer.as_ref()?))) else {
-                continue;
-            };
+        let answers = self.ask(&asked).await?;
+        for ((running, answer), (timer, queue, rules)) in asked.iter().zip(answers).zip(&awaited) {
+            let is_due = matches!(timer.state, TimerState::Due(_));
             match answer {
-                Answer::Answered => self.end(timer, Some(Timed::Answered)).await?,
-                Answer::NotHis => self.end(timer, None).await?,
-                Answer::NotYet if *is_due => self.give_to_another(timer, queue, rules).await?,
+                Answer::Answered(at) => self.answered(running, at).await?,
+                Answer::NotHis => drop(self.end(&timer.key, None).await?),
+                Answer::NotYet if is_due => self.give_to_another(timer, queue, rules).await?,
                 Answer::NotYet => self.remind(timer, rules).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// Ends the timers of those who answered of late. Without news they end when their time comes.
+    async fn ask_for_news(&mut self, now: Timestamp) -> Result<(), HandlerError> {
+        let due = self.news_at.is_none_or(|at| now.duration_since(at) >= NEWS_EVERY);
+        if !due || !self.store.answers_run(self.portal.name()).await? {
+            return Ok(());
+        }
+        let since = self.news_at.unwrap_or(now - NEWS_EVERY) - NEWS_OVERLAP;
+        self.news_at = Some(now);
+        let problem = match self.portal.answer_news(since).await {
+            Ok(news) => {
+                self.take_news(&news).await?;
+                None
+            }
+            Err(error) => Some(chain(&error)),
+        };
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.problem) {
+            tracing::warn!(
+                event = "answers.no_news", portal = %self.portal.name(), error = problem,
+                "leads are asked for one by one, when somebody is to be reminded or late",
+            );
+        }
+        self.problem = problem;
+        Ok(())
+    }
+
+    async fn take_news(&self, news: &News) -> Result<(), HandlerError> {
+        let leads: Vec<LeadId> = news.answered.iter().map(|(lead, _)| *lead).collect();
+        for timer in self.running(&leads).await? {
+            let answers = news.answered.iter().filter(|(lead, _)| *lead == timer.key.lead);
+            let at = answers.map(|(_, at)| *at).filter(|at| *at >= timer.since - CLOCKS_DIFFER).min();
+            if let Some(at) = at {
+                self.answered(&timer, at).await?;
+            }
+        }
+        // Who moved it, only the lead itself tells.
+        let moved: Vec<LeadId> = news.moved.iter().copied().collect();
+        let moved = self.running(&moved).await?;
+        for (timer, answer) in moved.iter().zip(self.ask(&moved).await?) {
+            match answer {
+                Answer::Answered(at) => self.answered(timer, at).await?,
+                Answer::NotHis => drop(self.end(&timer.key, None).await?),
+                Answer::NotYet => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn running(&self, leads: &[LeadId]) -> Result<Vec<RunningTimer>, HandlerError> {
+        if leads.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.store.running_answer_timers(self.portal.name(), leads).await?)
+    }
+
+    /// Asks for single leads.
+    async fn ask(&self, timers: &[RunningTimer]) -> Result<Vec<Answer>, HandlerError> {
+        if timers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = timers.iter().map(|timer| Asked {
+            lead: timer.key.lead,
+            owner: timer.owner,
+            since: timer.since - CLOCKS_DIFFER,
+        });
+        Ok(self.portal.answers(&asked.collect::<Vec<_>>()).await?)
+    }
+
+    async fn answered(&self, timer: &RunningTimer, at: Timestamp) -> Result<(), HandlerError> {
+        if self.end(&timer.key, Some(Timed::Answered)).await? {
+            self.metrics.answered_after(self.portal.name(), at.duration_since(timer.since));
         }
         Ok(())
     }
@@ -159,7 +235,7 @@ impl AnswerTimers {
         match owner.and_then(|owner| routing.answer_times(rules, owner, since)) {
             Some(at) => self.store.start_answer_timer(&timer.key, since, at).await?,
             // He has left the routing, or never works again.
-            None => self.end(timer, None).await?,
+            None => drop(self.end(&timer.key, None).await?),
         }
         Ok(())
     }
@@ -191,7 +267,7 @@ impl AnswerTimers {
             at: now,
         };
         let Some(epoch) = self.store.give_again(portal, lead, &new).await? else {
-            return self.end(timer, None).await;
+            return self.end(&timer.key, None).await.map(drop);
         };
         let event = LeadEvent { epoch: Some(epoch), ..LeadEvent::of(lead, EventSource::Unanswered) };
         let message = Message::lead_event(portal, event, now, now);
@@ -236,11 +312,12 @@ impl AnswerTimers {
         Ok(())
     }
 
-    async fn end(&self, timer: &AnswerTimer, because: Option<Timed>) -> Result<(), HandlerError> {
-        let ended = self.store.end_answer_timer(&timer.key, None, false, self.clock.now()).await?;
+    /// Answers whether it had not ended before.
+    async fn end(&self, key: &AssignmentKey, because: Option<Timed>) -> Result<bool, HandlerError> {
+        let ended = self.store.end_answer_timer(key, None, false, self.clock.now()).await?;
         if let Some(timed) = because.filter(|_| ended) {
             self.metrics.timed(self.portal.name(), timed);
         }
-        Ok(())
+        Ok(ended)
     }
 }

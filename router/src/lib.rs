@@ -172,6 +172,8 @@ impl Shared {
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&self.metrics),
             holder: Uuid::now_v7(),
+            news_at: None,
+            problem: None,
         };
         context.lifecycle.spawn("answers", timers.run(self.stop.clone()));
         let handler = Decide {

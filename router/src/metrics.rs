@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::failure::FailureClass;
 use common::ids::PortalName;
-use common::metrics::{counter, gauge};
+use common::metrics::{counter, gauge, histogram};
 use distribution::{ClientWent, Routing};
-use jiff::Timestamp;
-use prometheus::{IntCounterVec, IntGaugeVec, Registry};
+use jiff::{SignedDuration, Timestamp};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 use store::{RosterSource, SavedDecision, Verdict, WaitingLeads};
 
 use crate::answers::Timed;
 use crate::handler::word;
+
+/// Upper bounds in seconds of the time to an answer: from a minute to a day.
+const ANSWER_SECONDS: [f64; 10] =
+    [60.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 86400.0];
 
 /// The router's metrics.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct RouterMetrics {
     roster: IntCounterVec,
     /// `rota_answer_timers_total`
     timers: IntCounterVec,
+    /// `rota_lead_answer_seconds`
+    answer_seconds: HistogramVec,
     clients: ClientCounters,
     portals: Vec<PortalName>,
 }
@@ -181,9 +187,15 @@ impl RouterMetrics {
             timers: counter(
                 registry,
                 "rota_answer_timers_total",
-                "What became of leads that were to be answered within a time: answered (and found so when a reminder or the \
-                 end of the time came), reminded, taken_away, escalated (nobody else could take it)",
+                "What became of leads that were to be answered within a time: answered, reminded, taken_away, escalated (nobody else could take it)",
                 &["portal", "outcome"],
+            )?,
+            answer_seconds: histogram(
+                registry,
+                "rota_lead_answer_seconds",
+                "Time from a person becoming the owner of a lead to his answer, for leads that are to be answered within a time",
+                &ANSWER_SECONDS,
+                &["portal"],
             )?,
             clients: ClientCounters::register(registry)?,
             portals,
@@ -202,6 +214,7 @@ impl RouterMetrics {
             for outcome in ["assign", "hold", "skip"] {
                 self.decisions.with_label_values(&[portal, outcome]).inc_by(0);
             }
+            drop(self.answer_seconds.with_label_values(&[portal]));
             for outcome in ClientSearch::ALL.map(ClientSearch::as_str) {
                 self.clients.searches.with_label_values(&[portal, outcome]).inc_by(0);
             }
@@ -219,6 +232,11 @@ impl RouterMetrics {
             // Both are there from the first question on.
             self.roster.with_label_values(&[portal.as_str(), source.as_str(), outcome]).inc_by(is_it.into());
         }
+    }
+
+    /// A lead was answered so long after its owner got it.
+    pub(crate) fn answered_after(&self, portal: &PortalName, took: SignedDuration) {
+        self.answer_seconds.with_label_values(&[portal.as_str()]).observe(took.as_secs_f64().max(0.0));
     }
 
     pub(crate) fn timed(&self, portal: &PortalName, outcome: Timed) {

@@ -1,7 +1,7 @@
 //! Timers of leads that are to be answered.
 
 use async_trait::async_trait;
-use common::ids::{PortalName, UserId};
+use common::ids::{LeadId, PortalName, UserId};
 use common::messages::AssignmentKey;
 use distribution::{AnswerTimes, Name};
 use jiff::{SignedDuration, Timestamp};
@@ -39,6 +39,17 @@ pub enum TimerState {
     NobodyElse,
 }
 
+/// A timer that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningTimer {
+    /// Of which giving.
+    pub key: AssignmentKey,
+    /// Who got the lead.
+    pub owner: UserId,
+    /// Since when he is the owner.
+    pub since: Timestamp,
+}
+
 /// Timers of leads that are to be answered. A decision begins them: [`crate::NewDecision::to_be_answered`].
 #[async_trait]
 pub trait Answers: Send + Sync + 'static {
@@ -66,6 +77,22 @@ pub trait Answers: Send + Sync + 'static {
         retry_before: Timestamp,
         limit: u32,
     ) -> Result<Vec<AnswerTimer>, StoreError>;
+
+    /// Whether any timer of the portal runs.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn answers_run(&self, portal: &PortalName) -> Result<bool, StoreError>;
+
+    /// The timers of these leads that run.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn running_answer_timers(
+        &self,
+        portal: &PortalName,
+        leads: &[LeadId],
+    ) -> Result<Vec<RunningTimer>, StoreError>;
 
     /// Starts a timer.
     ///

@@ -27,7 +27,7 @@ use common::budget::{BucketLimits, RequestBudget};
 use common::failure::{Failure, FailureClass};
 use common::ids::PortalName;
 
-pub use answers::{AnswerTimer, Answers, TimerState};
+pub use answers::{AnswerTimer, Answers, RunningTimer, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{

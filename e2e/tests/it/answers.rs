@@ -56,6 +56,13 @@ async fn wait_for_timers(clocked: &Clocked, count: i64) {
     clocked.wait_for(&format!("{count} timers run"), started).await;
 }
 
+/// How many leads the portal was asked of by themselves, and not by what happened of late.
+async fn asked_one_by_one(clocked: &Clocked) -> u64 {
+    let commands = clocked.portal.stats().await.unwrap().commands;
+    let count = |method: &str| commands.get(method).copied().unwrap_or_default();
+    count("crm.activity.list") - count("crm.stagehistory.list")
+}
+
 /// Two looks at the timers, and one for notices.
 async fn pause() {
     tokio::time::sleep(Duration::from_secs(16)).await;
@@ -89,12 +96,7 @@ async fn who_does_not_answer_is_reminded_and_loses_the_lead_until_nobody_is_left
     assert_eq!(clocked.portal.notifications().await.unwrap().len(), 5);
     assert_eq!(owner(&clocked, lead).await, "12");
     assert!((clocked.metric("rota_answer_timers_total").await - 3.0).abs() < 0.5);
-    let requests = clocked.portal.stats().await.unwrap();
-    assert_eq!(
-        requests.commands.get("crm.activity.list"),
-        Some(&3),
-        "asked only when somebody was to be reminded or late"
-    );
+    assert_eq!(asked_one_by_one(&clocked).await, 3, "only when somebody was to be reminded or late");
     clocked.stop().await;
 }
 
@@ -136,6 +138,43 @@ async fn who_answered_keeps_the_lead_and_so_does_who_took_it() {
             assert_eq!(now, before, "{lead}");
         }
     }
+    clocked.stop().await;
+}
+
+#[tokio::test]
+async fn those_who_answer_cost_a_request_a_minute_whatever_their_number() {
+    let clocked = Clocked::start(&office(""), NINE).await;
+    let leads = clocked.add_leads(json!({ "count": 41 })).await;
+    clocked.wait_for_notices(41).await;
+    wait_for_timers(&clocked, 41).await;
+    let (moved, called) = leads.split_last().unwrap();
+    for lead in called {
+        clocked.portal.add_activity(*lead, &json!({})).await.unwrap();
+    }
+    clocked.portal.change_lead(*moved, &json!({ "STATUS_ID": "IN_PROCESS" })).await.unwrap();
+    let before = clocked.spent().await;
+    clocked.advance(SignedDuration::from_secs(61));
+    let none = async || Ok(clocked.count("FROM answer_timers").await? == 0);
+    clocked.wait_for("no timer runs any more", none).await;
+    assert_eq!(clocked.spent().await - before, 2, "the news, and the lead that somebody moved");
+    assert_eq!(asked_one_by_one(&clocked).await, 1);
+    assert!((clocked.metric_of("rota_answer_timers_total", "answered").await - 41.0).abs() < 0.5);
+    assert!((clocked.metric("rota_lead_answer_seconds_count").await - 41.0).abs() < 0.5);
+    // Nothing is to be answered, so nothing is asked.
+    clocked.advance(SignedDuration::from_mins(20));
+    pause().await;
+    assert_eq!(clocked.spent().await - before, 2);
+    // A portal that tells no news is asked lead by lead.
+    let kind =
+        json!({ "error": { "status": 400, "code": "ACCESS_DENIED", "description": "Access denied." } });
+    let refused = json!({ "method": "crm.stagehistory.list", "kind": kind });
+    clocked.portal.add_fault(&refused).await.unwrap();
+    clocked.add_leads(json!({ "count": 1 })).await;
+    clocked.wait_for_notices(42).await;
+    wait_for_timers(&clocked, 1).await;
+    clocked.advance(SignedDuration::from_mins(11));
+    clocked.wait_for_notices(43).await;
+    assert!(told(&clocked).await[0].1.starts_with("Lead … still waits for your answer."));
     clocked.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! Timers of leads that are to be answered.
 
 use async_trait::async_trait;
-use common::ids::PortalName;
+use common::ids::{LeadId, PortalName};
 use common::messages::AssignmentKey;
 use distribution::{AnswerTimes, Name};
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +10,9 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::{Postgres, bigint, ledgers, notices, user};
-use crate::{AnswerTimer, Answers, Manual, Notice, SavedDecision, StoreError, TimerState, Verdict};
+use crate::{
+    AnswerTimer, Answers, Manual, Notice, RunningTimer, SavedDecision, StoreError, TimerState, Verdict,
+};
 
 /// In the transaction that writes a decision whose lead is to be answered.
 pub(super) async fn decided(connection: &mut PgConnection, saved: &SavedDecision) -> Result<(), sqlx::Error> {
@@ -128,6 +130,39 @@ impl Answers for Postgres {
         .await
         .map_err(StoreError::during("looking for timers"))?;
         Ok(rows.into_iter().filter_map(|row| row.timer(portal)).collect())
+    }
+
+    async fn answers_run(&self, portal: &PortalName) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM answer_timers WHERE portal = $1 AND since IS NOT NULL AND missed_at IS NULL)",
+        )
+        .bind(portal.as_str())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::during("looking whether timers run"))
+    }
+
+    async fn running_answer_timers(
+        &self,
+        portal: &PortalName,
+        leads: &[LeadId],
+    ) -> Result<Vec<RunningTimer>, StoreError> {
+        let ids: Vec<i64> = leads.iter().map(|lead| bigint(lead.get())).collect();
+        let rows: Vec<(i64, i32, i64, SqlTimestamp)> = sqlx::query_as(
+            "SELECT lead_id, epoch, owner, since FROM answer_timers
+             WHERE portal = $1 AND lead_id = ANY ($2) AND since IS NOT NULL AND missed_at IS NULL
+             ORDER BY lead_id, epoch",
+        )
+        .bind(portal.as_str())
+        .bind(&ids)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("looking for the timers of leads"))?;
+        let timer = |(lead, epoch, owner, since): (i64, i32, i64, SqlTimestamp)| {
+            let key = crate::assignments::key(portal, lead, epoch)?;
+            Some(RunningTimer { key, owner: user(Some(owner))?, since: since.to_jiff() })
+        };
+        Ok(rows.into_iter().filter_map(timer).collect())
     }
 
     async fn start_answer_timer(
