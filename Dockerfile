@@ -38,6 +38,8 @@ LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.vendor="Rota"
 
+# The health of the three stages: none is ready while RabbitMQ starts again, and `docker compose up` gives up at once
+# where one is unhealthy. So each may be away for a minute, as long as RabbitMQ's own health check gives it to start.
 FROM runtime AS ingest
 LABEL org.opencontainers.image.title="rota ingest" \
       org.opencontainers.image.description="Takes the events of Bitrix24 portals and finds lost ones"
@@ -47,7 +49,7 @@ COPY --from=build /out/bin/ingest /usr/local/bin/ingest
 EXPOSE 8080 9090
 ENTRYPOINT ["/usr/local/bin/ingest"]
 CMD ["--config", "/etc/rota/rota.yaml"]
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=12 \
     CMD ["/usr/local/bin/ingest", "healthcheck", "--config", "/etc/rota/rota.yaml"]
 
 FROM runtime AS router
@@ -57,7 +59,7 @@ COPY --from=build /out/bin/router /usr/local/bin/router
 EXPOSE 9090
 ENTRYPOINT ["/usr/local/bin/router"]
 CMD ["--config", "/etc/rota/rota.yaml"]
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=12 \
     CMD ["/usr/local/bin/router", "healthcheck", "--config", "/etc/rota/rota.yaml"]
 
 FROM runtime AS notifier
@@ -67,7 +69,7 @@ COPY --from=build /out/bin/notifier /usr/local/bin/notifier
 EXPOSE 9090
 ENTRYPOINT ["/usr/local/bin/notifier"]
 CMD ["--config", "/etc/rota/rota.yaml"]
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=12 \
     CMD ["/usr/local/bin/notifier", "healthcheck", "--config", "/etc/rota/rota.yaml"]
 
 FROM runtime AS rota

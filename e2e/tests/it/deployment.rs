@@ -121,6 +121,23 @@ fn a_stage_has_longer_to_stop_than_it_takes() {
 }
 
 #[test]
+fn a_stage_stays_healthy_for_as_long_as_rabbitmq_may_take_to_start() {
+    let seconds = |text: &str| text.trim_end_matches('s').parse::<u64>().unwrap();
+    let compose = compose();
+    let start = compose["services"]["rabbitmq"]["healthcheck"]["start_period"].as_str().unwrap();
+    let dockerfile = file("Dockerfile");
+    for stage in STAGES {
+        let stage_of_build = dockerfile.split(&format!("FROM runtime AS {stage}\n")).nth(1).unwrap();
+        let check = stage_of_build.split("HEALTHCHECK ").nth(1).unwrap().lines().next().unwrap();
+        let option = |name: &str| {
+            let value = check.split(&format!("--{name}=")).nth(1).unwrap();
+            seconds(value.split(' ').next().unwrap())
+        };
+        assert!(option("interval") * option("retries") >= seconds(start), "{stage}: {check}");
+    }
+}
+
+#[test]
 fn images_are_built_by_the_toolchain_of_the_workspace_and_name_its_version() {
     let dockerfile = file("Dockerfile");
     let toolchain = file("rust-toolchain.toml");
