@@ -50,6 +50,8 @@ pub type Answers<T> = Result<BTreeMap<UserId, T>, PortalError>;
 pub struct People {
     /// Whether the portal lets them in; who is unknown to it is not let in.
     pub active: Answers<bool>,
+    /// Where they live, by an IANA name; who leaves that to his browser is not there.
+    pub time_zones: Answers<String>,
     /// Their working days.
     pub working_days: Option<Answers<WorkingDay>>,
     /// Their leads in process: `STATUS_SEMANTIC_ID` is `P`.
@@ -118,7 +120,8 @@ impl Portal {
     ) -> Result<People, PortalError> {
         let mut asked: Vec<(Asks<'_>, Command)> = Vec::new();
         for list in users.chunks(USERS_A_LIST) {
-            let params = json!({ "FILTER": { "ID": numbers(list) }, "select": ["ID", "ACTIVE"] });
+            let params =
+                json!({ "FILTER": { "ID": numbers(list) }, "select": ["ID", "ACTIVE", "TIME_ZONE"] });
             asked.push((Asks::Active(list), command("user.get", params)));
         }
         for user in users {
@@ -139,7 +142,8 @@ impl Portal {
             let params = json!({ "ID": numbers(list), "RESULT_TYPE": "array" });
             asked.push((Asks::Messenger, command("im.user.list.get", params)));
         }
-        let (mut active, mut days, mut open) = (Source::default(), Source::default(), Source::default());
+        let (mut active, mut zones) = (Source::default(), Source::default());
+        let (mut days, mut open) = (Source::default(), Source::default());
         let (mut calendar, mut messenger) = (Source::default(), Source::default());
         for part in asked.chunks(MAX_COMMANDS) {
             let commands: Vec<Command> = part.iter().map(|(_, command)| command.clone()).collect();
@@ -147,7 +151,10 @@ impl Portal {
                 part.iter().zip(self.batch_counted(&commands).await?)
             {
                 match asks {
-                    Asks::Active(list) => active.take(outcome.map(|rows| are_active(list, &rows))),
+                    Asks::Active(list) => {
+                        zones.take(outcome.clone().map(|rows| live_in(&rows)));
+                        active.take(outcome.map(|rows| are_active(list, &rows)));
+                    }
                     Asks::Day(user) => days.take(outcome.map(|day| of_one(*user, working_day(&day)))),
                     Asks::Open(user) => {
                         let count = total.map(|total| u32::try_from(total).unwrap_or(u32::MAX));
@@ -164,6 +171,7 @@ impl Portal {
         }
         Ok(People {
             active: active.done(),
+            time_zones: zones.done(),
             working_days: question.working_days.then_some(days),
             open_leads: question.open_leads.then(|| open.done()),
             calendar: question.absences.map(|_| calendar.done()),
@@ -252,6 +260,16 @@ fn are_active(asked: &[UserId], shown: &Value) -> BTreeMap<UserId, bool> {
     active
 }
 
+/// An empty one is the browser's affair.
+fn live_in(shown: &Value) -> BTreeMap<UserId, String> {
+    let zone = |row: &Value| {
+        let user = row.get("ID").and_then(unsigned).and_then(UserId::new)?;
+        let zone = row.get("TIME_ZONE")?.as_str()?.trim();
+        (!zone.is_empty()).then(|| (user, zone.to_owned()))
+    };
+    rows(shown).filter_map(zone).collect()
+}
+
 fn working_day(day: &Value) -> Option<WorkingDay> {
     let status = match day.get("STATUS")?.as_str()? {
         "OPENED" => DayStatus::Opened,
@@ -312,7 +330,11 @@ mod tests {
 
     #[test]
     fn the_portals_shapes_are_read() {
-        let shown = json!([{ "ID": "11", "ACTIVE": true }, { "ID": 12, "ACTIVE": false }]);
+        let shown = json!([
+            { "ID": "11", "ACTIVE": true, "TIME_ZONE": "Asia/Omsk" },
+            { "ID": 12, "ACTIVE": false, "TIME_ZONE": "" },
+        ]);
+        assert_eq!(live_in(&shown), [(user(11), "Asia/Omsk".to_owned())].into());
         let active = are_active(&[user(11), user(12), user(13)], &shown);
         assert_eq!(active, [(user(11), true), (user(12), false), (user(13), false)].into());
         let opened = json!({ "STATUS": "OPENED", "TIME_START": "2026-11-23T09:00:00+03:00" });

@@ -34,9 +34,9 @@ pub(crate) fn run(input: Input<'_>, as_json: bool, language: Language) -> Result
     };
     let mut lead = files::lead(input.lead)?;
     lead.ties = input.client_of.map(|name| client_of(name, &routing, at)).transpose()?;
-    let (roster, ledger) = match input.roster {
+    let (routing, roster, ledger) = match input.roster {
         Some(path) => roster::read(path, &routing)?,
-        None => (Roster::default(), Ledger::default()),
+        None => (routing, Roster::default(), Ledger::default()),
     };
     let decision = decide(&lead, &roster, &routing, &ledger, at);
     if as_json {

@@ -144,10 +144,11 @@ async fn note(
     (reason, author): (Option<String>, &Author),
 ) -> Result<u8, Failure> {
     let opened = place.open().await?;
-    let routing = opened.routing().await?;
+    let now = SystemClock.now();
+    let state = opened.store.roster(&opened.portal, now).await?;
+    let routing = opened.routing().await?.with_portal_zones(&KnownPeople::from_store(state).time_zones());
     let person = find(&routing, name)?;
     let (from, to) = times(person)?;
-    let now = SystemClock.now();
     if to <= from || to <= now {
         return Err(Failure::arguments(format!(
             "{name}: it would be over before it begins, or is over already"
@@ -196,6 +197,7 @@ async fn list(place: &Place, as_json: bool) -> Result<u8, Failure> {
         .collect();
     let own = state.own.clone();
     let known = KnownPeople::from_store(state);
+    let routing = routing.with_portal_zones(&known.time_zones());
     let roster = known.roster(&routing, &std::collections::BTreeMap::new(), opened.intervals, now);
     let people = routing.whereabouts(&roster, now);
     let note = |one: &Whereabouts| {

@@ -2,11 +2,12 @@
 //!
 //! ```json
 //! { "people": { "ivanov": { "active": true, "working_day": "OPENED", "absent": [["2026-11-23", "2026-12-03"]],
-//!                           "paused_until": null, "open": 12, "hour": 1, "day": 7 } },
+//!                           "paused_until": null, "open": 12, "hour": 1, "day": 7, "time_zone": "Asia/Omsk" } },
 //!   "credits": { "main": { "ivanov": 0.5 } } }
 //! ```
 //!
-//! What is missing means present, opened, not absent, not paused, 0.
+//! What is missing means present, opened, not absent, not paused, 0. `time_zone` is what the portal would tell of people
+//! whose `time_zone` in the routing file is `portal`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +16,7 @@ use distribution::{
     Absence, Credit, EntryKind, Ledger, LedgerEntry, Person, Presence, Roster, Routing, WorkingDay,
 };
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -37,6 +39,7 @@ struct PersonEntry {
     open: u32,
     hour: u32,
     day: u32,
+    time_zone: Option<String>,
 }
 
 impl Default for PersonEntry {
@@ -49,21 +52,26 @@ impl Default for PersonEntry {
             open: 0,
             hour: 0,
             day: 0,
+            time_zone: None,
         }
     }
 }
 
-/// Reads a roster file for the people of a routing.
-pub(crate) fn read(path: &Path, routing: &Routing) -> Result<(Roster, Ledger), Failure> {
+/// Reads a roster file for the people of a routing; answers the routing with everybody where he lives, too.
+pub(crate) fn read(path: &Path, routing: &Routing) -> Result<(Routing, Roster, Ledger), Failure> {
     let wrong = |message: String| Failure::file(format!("{}: {message}", path.display()));
     let file: RosterFile =
         serde_json::from_str(&files::text(path)?).map_err(|error| wrong(error.to_string()))?;
     let reader = Reader { routing };
-    let mut roster = Roster::default();
+    let (mut roster, mut zones) = (Roster::default(), BTreeMap::new());
     for (name, entry) in &file.people {
         let person = reader.person(name).map_err(&wrong)?;
         let presence = reader.presence(entry).map_err(|error| wrong(format!("{name}: {error}")))?;
         roster.set(person.user, presence);
+        if let Some(zone) = &entry.time_zone {
+            let unknown = |_| wrong(format!("{name}: unknown time zone `{zone}`"));
+            zones.insert(person.user, TimeZone::get(zone).map_err(unknown)?);
+        }
     }
     let mut entries = Vec::new();
     for (ledger, credits) in &file.credits {
@@ -80,7 +88,7 @@ pub(crate) fn read(path: &Path, routing: &Routing) -> Result<(Roster, Ledger), F
             });
         }
     }
-    Ok((roster, entries.into_iter().collect()))
+    Ok((routing.with_portal_zones(&zones), roster, entries.into_iter().collect()))
 }
 
 /// So many turns; `None` for more than a ledger can hold.

@@ -53,16 +53,16 @@ pub(crate) fn run(
     let reports: Vec<Report> = routings
         .iter()
         .map(|(path, routing)| {
-            let (roster, ledger) = match input.roster {
+            let (routing, roster, ledger) = match input.roster {
                 Some(path) => roster::read(path, routing)?,
-                None => (Roster::default(), Ledger::default()),
+                None => (routing.clone(), Roster::default(), Ledger::default()),
             };
-            let mut world = World::new(routing, roster, ledger);
+            let mut world = World::new(&routing, roster, ledger);
             for arrival in &arrivals {
                 world.receive(arrival);
             }
             world.drain();
-            Ok(Report::new(path, routing, world.into_tally()))
+            Ok(Report::new(path, &routing, world.into_tally()))
         })
         .collect::<Result<_, Failure>>()?;
     if as_json {

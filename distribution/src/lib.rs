@@ -26,6 +26,7 @@ mod answer;
 mod eligibility;
 mod giving;
 mod ledger;
+mod portal_zones;
 mod sticky;
 mod strategy;
 mod waiting;

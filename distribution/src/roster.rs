@@ -34,6 +34,8 @@ pub enum NotKnown {
     OpenLeads,
     /// Whose client sent the lead.
     Clients,
+    /// Where they live.
+    TimeZones,
 }
 
 /// What is known of one person.

@@ -66,6 +66,8 @@ pub struct Person {
     pub weight: Weight,
     /// Where he lives: his schedule and his day are of this zone.
     pub zone: TimeZone,
+    /// Whether that is where the portal says, as far as it does.
+    pub zone_of_portal: bool,
     /// What he is good at, for the rules that ask for it.
     pub skills: BTreeSet<Name>,
     /// How much he may be given, by whatever queue or rule.

@@ -72,6 +72,9 @@ impl AskPeople {
         };
         let people = self.portal.people(&users, question, now).await?;
         let mut readings = vec![(RosterSource::People, people.active.map(|active| json!(active)))];
+        if routing.asks_time_zones() {
+            readings.push((RosterSource::TimeZones, people.time_zones.map(|zones| json!(zones))));
+        }
         readings.extend(
             people
                 .working_days

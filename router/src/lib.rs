@@ -4,7 +4,7 @@
 //! ([`clients`]), decide by the current routing ([`routing`]) in one transaction with the ledger, publish the command.
 //! Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers are given to
 //! others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
-//! ([`follow_people`]), dead letters are taken into the store ([`dead_letters`]), and what waits is counted ([`gauges`]).
+//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is counted ([`gauges`]).
 
 mod answers;
 mod ask_people;
@@ -13,6 +13,7 @@ mod dead_letters;
 mod follow_people;
 mod gauges;
 mod handler;
+mod local_times;
 mod metrics;
 mod pool;
 mod routing;
@@ -44,6 +45,7 @@ use crate::dead_letters::DeadLetterTaker;
 use crate::follow_people::{FollowPeople, heard_of};
 use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
+use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
 use crate::pool::Pool;
 use crate::routing::{Follow, Followed};
@@ -137,12 +139,24 @@ impl Shared {
         context: &mut Context,
         portal: &config::Portal,
         client: &Portal,
-        routing: &watch::Receiver<Arc<Routing>>,
+        published: &watch::Receiver<Arc<Routing>>,
         people: &watch::Receiver<Arc<KnownPeople>>,
     ) {
+        let known = Arc::clone(&people.borrow());
+        let decides = watch::Sender::new(local(&published.borrow(), &known));
+        let routing = decides.subscribe();
+        let local_times = LocalTimes {
+            portal: portal.name.clone(),
+            published: published.clone(),
+            people: people.clone(),
+            decides,
+            zones: known.time_zones(),
+            store: Arc::clone(&self.store),
+        };
+        context.lifecycle.spawn("local-times", local_times.run(self.stop.clone()));
         let ask = AskPeople {
             portal: client.for_purpose(Purpose::Background),
-            routing: routing.clone(),
+            routing: published.clone(),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&self.metrics),

@@ -180,8 +180,8 @@ impl RouterMetrics {
             roster: counter(
                 registry,
                 "rota_roster_questions_total",
-                "Questions to a portal who is at work, by source: people (who is active), working_days, open_leads, \
-                 calendar and messenger (absences). Refused: leads are distributed without it",
+                "Questions to a portal who is at work, by source: people (who is active), time_zones, working_days, \
+                 open_leads, calendar and messenger (absences). Refused: leads are distributed without it",
                 &["portal", "source", "outcome"],
             )?,
             timers: counter(

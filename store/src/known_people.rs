@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use common::config;
 use common::ids::UserId;
 use distribution::{Absence, NotKnown, Presence, Roster, Routing, WorkingDay};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +54,7 @@ pub struct KnownDay {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KnownPeople {
     active: BTreeMap<UserId, bool>,
+    zones: BTreeMap<UserId, String>,
     days: BTreeMap<UserId, KnownDay>,
     open: BTreeMap<UserId, u32>,
     away: BTreeMap<UserId, Vec<Absence>>,
@@ -69,6 +71,7 @@ impl KnownPeople {
             let Some((facts, at)) = reading.facts else { continue };
             let understood = match reading.source {
                 RosterSource::People => take(facts, &mut known.active),
+                RosterSource::TimeZones => take(facts, &mut known.zones),
                 RosterSource::WorkingDays => take(facts, &mut known.days),
                 RosterSource::OpenLeads => take(facts, &mut known.open),
                 RosterSource::Calendar | RosterSource::Messenger => {
@@ -92,6 +95,13 @@ impl KnownPeople {
             into.entry(own.user).or_default().push(Absence(own.from, own.to));
         }
         known
+    }
+
+    /// Where people live, as far as the portal tells and the name is one.
+    #[must_use]
+    pub fn time_zones(&self) -> BTreeMap<UserId, TimeZone> {
+        let zone = |(user, name): (&UserId, &String)| Some((*user, TimeZone::get(name).ok()?));
+        self.zones.iter().filter_map(zone).collect()
     }
 
     /// When open leads were counted; none where they never were.
@@ -137,6 +147,7 @@ impl KnownPeople {
             routing.people().map(|person| (person.user, presence(person.user))).collect();
         let sources = [
             (true, RosterSource::People, intervals.every, NotKnown::People),
+            (routing.asks_time_zones(), RosterSource::TimeZones, intervals.every, NotKnown::TimeZones),
             (routing.asks_working_days(), RosterSource::WorkingDays, intervals.every, NotKnown::WorkingDays),
             // The messenger alone knows no business trip.
             (true, RosterSource::Calendar, intervals.absences, NotKnown::Absences),

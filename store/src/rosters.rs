@@ -16,6 +16,8 @@ use crate::StoreError;
 pub enum RosterSource {
     /// Whether the portal lets them in.
     People,
+    /// Where they live.
+    TimeZones,
     /// Their working days.
     WorkingDays,
     /// Their leads in process.
@@ -28,14 +30,15 @@ pub enum RosterSource {
 
 impl RosterSource {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::People, Self::WorkingDays, Self::OpenLeads, Self::Calendar, Self::Messenger];
+    pub const ALL: [Self; 6] =
+        [Self::People, Self::TimeZones, Self::WorkingDays, Self::OpenLeads, Self::Calendar, Self::Messenger];
 
     /// The word in the store, in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::People => "people",
+            Self::TimeZones => "time_zones",
             Self::WorkingDays => "working_days",
             Self::OpenLeads => "open_leads",
             Self::Calendar => "calendar",

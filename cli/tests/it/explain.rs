@@ -77,6 +77,8 @@ fn the_roster_says_who_is_there_and_what_they_have() {
     assert_eq!(taker(r#""petrov": { "absent": [["2026-11-23", "2026-12-03"]] }"#, "", ""), "ivanov");
     assert_eq!(taker(r#""petrov": { "paused_until": "2026-11-23T11:00" }"#, "", ""), "ivanov");
     assert_eq!(taker(r#""petrov": { "paused_until": null, "working_day": "CLOSED" }"#, "", "POOL"), "ivanov");
+    // Of people whose zone is not the portal's affair it changes nothing.
+    assert_eq!(taker(r#""petrov": { "time_zone": "Asia/Vladivostok" }"#, "", ""), "petrov");
     let left_out = person(r#""petrov": { "absent": [["2026-11-23", "2026-12-03"]] }"#, "", "");
     assert_eq!(left_out["candidates"][1]["reason"], "on leave until 3 Dec");
 }
@@ -153,6 +155,11 @@ fn a_file_that_is_wrong_is_named() {
         "roster.json",
         r#"{"people": {"ivanov": {"absent": [["2026-12-03", "2026-11-23"]]}}}"#,
         "before it begins",
+    );
+    refuses(
+        "roster.json",
+        r#"{"people": {"ivanov": {"time_zone": "Mars"}}}"#,
+        "ivanov: unknown time zone `Mars`",
     );
     refuses("roster.json", r#"{"credits": {"main": {"ivanov": 1e300}}}"#, "turns are too many");
 }

@@ -218,6 +218,8 @@ impl Writer {
             (NotKnown::Absences, Language::Russian) => "отсутствия",
             (NotKnown::Clients, Language::English) => "whose client it is",
             (NotKnown::Clients, Language::Russian) => "чей это клиент",
+            (NotKnown::TimeZones, Language::English) => "time zones",
+            (NotKnown::TimeZones, Language::Russian) => "часовые пояса",
             (NotKnown::OpenLeads, Language::English) => "open leads",
             (NotKnown::OpenLeads, Language::Russian) => "открытые лиды",
         }

@@ -24,6 +24,9 @@ pub(super) const WHAT: &str = "person";
 pub(super) const KEYS: &[&str] =
     &["user", "weight", "schedule", "time_zone", "skills", "limits", "substitute", "successor"];
 
+/// A person's `time_zone` that the portal tells.
+pub(super) const PORTAL: &str = "portal";
+
 /// The keys of `limits`.
 pub(super) const LIMITS: &[&str] = &["open", "per_hour", "per_day"];
 
@@ -60,7 +63,13 @@ fn person(
 ) -> Option<Person> {
     let section = Section::read(node, "a person", KEYS, problems)?;
     let weight = weight(&section, problems);
-    let zone = section.get("time_zone").and_then(|node| schedules::read_zone(node, "`time_zone`", problems));
+    let zone_of_portal = section
+        .get("time_zone")
+        .is_some_and(|node| matches!(&node.value, Value::Text(text) if text.trim() == PORTAL));
+    let zone = section
+        .get("time_zone")
+        .filter(|_| !zone_of_portal)
+        .and_then(|node| schedules::read_zone(node, "`time_zone`", problems));
     let hours = hours(&section, zone.as_ref(), times, problems);
     let skills = section.get("skills").map(|node| skills(node, problems)).unwrap_or_default();
     let limits = limits(&section, problems);
@@ -89,6 +98,7 @@ fn person(
         user,
         weight: weight.unwrap_or(Weight::ONE),
         zone: zone.unwrap_or_else(|| times.zone.clone()),
+        zone_of_portal,
         skills: skills.into_iter().map(|word| Name::from(word.text)).collect(),
         limits,
         substitute,

@@ -108,6 +108,10 @@ fn of_key(section: &str, key: &str) -> Value {
     let member = json!({ "anyOf": [name(), of("member")] });
     match (section, key) {
         (_, "version") => json!({ "const": 1 }),
+        ("person", "time_zone") => {
+            let text = format!("An IANA name, or `{}`", people::PORTAL);
+            json!({ "type": "string", "description": text })
+        }
         (_, "time_zone") => json!({ "type": "string", "description": "An IANA name, such as Europe/Moscow" }),
         (_, "fields") => named(json!({ "type": "string", "pattern": "^[A-Z][A-Z0-9_]*$" })),
         (_, "calendar") => of("calendar"),

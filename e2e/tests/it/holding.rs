@@ -100,6 +100,24 @@ async fn what_was_held_at_night_goes_at_nine_to_those_who_began_their_day() {
 }
 
 #[tokio::test]
+async fn who_lives_where_the_portal_says_begins_at_nine_of_his_own_clock() {
+    let mut plan = office("");
+    plan.routing = plan.routing.replace("p12: { user: 12,", "p12: { user: 12, time_zone: portal,");
+    // Two hours before nine in Omsk, which is five before nine in Moscow.
+    let clocked = Clocked::start(&plan, "2026-11-23T01:00:00Z").await;
+    clocked.portal.change_user(12, json!({ "TIME_ZONE": "Asia/Omsk" })).await.unwrap();
+    pause().await;
+    let ids = clocked.add_leads(json!({ "count": 3 })).await;
+    clocked.wait_for_held(3).await;
+    let held = clocked.decision(ids[0], 1).await;
+    assert!(held.reason.contains("nobody may take it before 23 Nov 06:00"), "{}", held.reason);
+    clocked.advance(SignedDuration::from_hours(2) + SignedDuration::from_secs(5));
+    clocked.wait_for_notices(3).await;
+    assert_eq!(owners(&clocked).await, shares(&[("12", 3)]));
+    clocked.stop().await;
+}
+
+#[tokio::test]
 async fn somebody_is_told_of_leads_that_wait_too_long() {
     // A quarter to six in the evening: fifteen minutes of the office's time are left.
     let plan = office(", hold: { deadline: 30m, escalate_to: head }");
