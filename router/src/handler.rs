@@ -390,7 +390,7 @@ fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDe
 }
 
 /// What the store must count for a decision by this routing.
-fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
+pub(crate) fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
     let counts_open = routing.counts_open_leads();
     let releases = routing.releases_at_a_rate();
     let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open || releases);

@@ -20,6 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use store::{DueHolds, Intervals, KnownPeople, Store};
 use tokio::sync::watch;
 
+use crate::handler::counting;
+
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -67,10 +69,10 @@ impl Pool {
         }
         let now = self.clock.now();
         let routing = Arc::clone(&self.routing.borrow());
-        let roster = {
-            let people = Arc::clone(&self.people.borrow());
-            people.roster(&routing, &std::collections::BTreeMap::new(), self.intervals, now)
-        };
+        let people = Arc::clone(&self.people.borrow());
+        // Who is at a limit takes none, so leads that wait for him need not be read.
+        let given = self.store.given(&self.portal, &counting(&routing, people.counted_at(), now)).await?;
+        let roster = people.roster(&routing, &given, self.intervals, now);
         for waiting in held.into_iter().filter(|waiting| waiting.next_look <= now) {
             let which = which(waiting.queue, &routing, &roster, now);
             if waiting.next_look <= which.due {

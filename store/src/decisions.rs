@@ -182,6 +182,16 @@ pub trait Decisions: Send + Sync + 'static {
         decide: Decide<'a>,
     ) -> Result<Decided, StoreError>;
 
+    /// How many leads people were given, as a decision is told it, but with others beside it.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn given(
+        &self,
+        portal: &PortalName,
+        counting: &Counting,
+    ) -> Result<BTreeMap<UserId, Given>, StoreError>;
+
     /// Remembers that the command of this decision is with the broker.
     ///
     /// # Errors

@@ -36,6 +36,9 @@ queues: { main: { members: [ann, bob, cid, dan, eve] } }
 default: { queue: main }
 ";
 
+/// The end of that queue, where it keeps clients.
+const STICKY: &str = "], sticky: { by: [contact, phone] } } }";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let only = std::env::args().nth(1);
@@ -71,7 +74,13 @@ async fn measure(only: Option<&str>) -> anyhow::Result<()> {
 }
 
 fn backlogs() -> Vec<(&'static str, Backlog)> {
-    let each = |update_ms, notifiers| Backlog { leads: 3_000, update_ms, notifiers, digest_over: 1_000_000 };
+    let each = |update_ms, notifiers| Backlog {
+        leads: 3_000,
+        update_ms,
+        notifiers,
+        digest_over: 1_000_000,
+        clients: false,
+    };
     vec![
         ("backlog of 3,000, update 1 ms, 1 notifier", each(1, 1)),
         ("backlog of 3,000, update 1 ms, 3 notifiers", each(1, 3)),
@@ -80,6 +89,7 @@ fn backlogs() -> Vec<(&'static str, Backlog)> {
         ("backlog of 3,000, update 123 ms, 1 notifier", each(123, 1)),
         ("backlog of 3,000, update 123 ms, 3 notifiers", each(123, 3)),
         ("digest: 3,000, update 1 ms, 1 notifier", Backlog { digest_over: 5, ..each(1, 1) }),
+        ("clients: 3,000, a third known, update 1 ms, 1 notifier", Backlog { clients: true, ..each(1, 1) }),
     ]
 }
 
@@ -90,6 +100,8 @@ struct Backlog {
     update_ms: u64,
     notifiers: usize,
     digest_over: u32,
+    /// Whether each has a phone by which its client is recognised; a third of the clients are somebody's.
+    clients: bool,
 }
 
 /// What a drained backlog shows.
@@ -102,8 +114,18 @@ struct Drained {
 impl Backlog {
     async fn measured(self, services: &Services) -> anyhow::Result<String> {
         let portal = json!({ "cost_ms": { "crm.lead.update": self.update_ms }, "event_delay_ms": [0, 0] });
-        let mut pipeline = start(services, self.notifiers, portal, Vec::new(), self.digest_over).await?;
-        let drained = drain(&mut pipeline, self.leads).await?;
+        let routing = if self.clients { ROUTING.replace("] } }", STICKY) } else { ROUTING.to_owned() };
+        let mut pipeline =
+            start(services, self.notifiers, (portal, &routing), Vec::new(), self.digest_over).await?;
+        let phone = |number: usize| format!("+7 916 {:03} {:04}", number / 10_000, number % 10_000);
+        if self.clients {
+            for number in (0..self.leads).step_by(3) {
+                let contact = json!({ "assignedById": 11 + number % 5, "PHONE": [phone(number)] });
+                pipeline.portal.add_contact(&contact).await?;
+            }
+        }
+        let lead = |number| if self.clients { json!({ "PHONE": [phone(number)] }) } else { json!({}) };
+        let drained = drain(&mut pipeline, (0..self.leads).map(lead).collect()).await?;
         let leads = f64::from(u32::try_from(self.leads)?);
         // But the one of the lead that made the portal known.
         let notices = pipeline.portal.notifications().await?.len() - 1;
@@ -133,7 +155,7 @@ impl Backlog {
 async fn lone(services: &Services) -> anyhow::Result<()> {
     const LEADS: usize = 40;
     let portal = json!({ "cost_ms": { "crm.lead.update": 1 }, "event_delay_ms": [0, 0] });
-    let pipeline = start(services, 1, portal, Vec::new(), 5).await?;
+    let pipeline = start(services, 1, (portal, ROUTING), Vec::new(), 5).await?;
     let before = pipeline.portal.stats().await?;
     let told = |stats: &Stats| stats.commands.get("im.notify.personal.add").copied().unwrap_or_default();
     let mut times = Vec::new();
@@ -173,8 +195,8 @@ async fn method_time(services: &Services) -> anyhow::Result<()> {
     let portal = json!({ "cost_ms": { "crm.lead.update": 55 }, "event_delay_ms": [0, 0],
                          "operating_limit": LIMIT, "operating_bucket": 6 });
     let keys = vec![format!("limits: {{ method_seconds: {LIMIT} }}")];
-    let mut pipeline = start(services, 1, portal, keys, 1_000_000).await?;
-    let drained = drain(&mut pipeline, LEADS).await?;
+    let mut pipeline = start(services, 1, (portal, ROUTING), keys, 1_000_000).await?;
+    let drained = drain(&mut pipeline, vec![json!({}); LEADS]).await?;
     let seconds = drained.took.as_secs_f64();
     say(&format!(
         "method time: 1,000 leads, update 55 ms, limit 30 s a minute, 1 notifier\n    drained in {seconds:.1} s: {:.1} \
@@ -213,7 +235,7 @@ fn ideal_drain(leads: usize, update: f64, limit: f64, bucket: f64) -> f64 {
 async fn sequential(services: &Services) -> anyhow::Result<()> {
     const LEADS: u64 = 12;
     let portal = json!({ "cost_ms": { "crm.lead.update": 1 }, "event_delay_ms": [0, 0] });
-    let pipeline = start(services, 1, portal, Vec::new(), 5).await?;
+    let pipeline = start(services, 1, (portal, ROUTING), Vec::new(), 5).await?;
     let ids = pipeline.portal.add_leads(&json!({ "count": LEADS, "events": false })).await?;
     let before = pipeline.portal.stats().await?.requests;
     let http = client()?;
@@ -247,7 +269,7 @@ async fn sequential(services: &Services) -> anyhow::Result<()> {
 async fn start(
     services: &Services,
     notifiers: usize,
-    portal: Value,
+    (portal, routing): (Value, &str),
     mut portal_keys: Vec<String>,
     digest_over: u32,
 ) -> anyhow::Result<Pipeline> {
@@ -255,7 +277,7 @@ async fn start(
     let plan = Plan {
         routers: 1,
         notifiers,
-        routing: ROUTING.to_owned(),
+        routing: routing.to_owned(),
         portal,
         portal_keys,
         config: "log: { level: warn }\ningest: { sweep: { every: 0s } }".to_owned(),
@@ -270,7 +292,7 @@ async fn start(
 }
 
 /// Lets leads wait in the queue, starts the stages that take them, and watches.
-async fn drain(pipeline: &mut Pipeline, leads: usize) -> anyhow::Result<Drained> {
+async fn drain(pipeline: &mut Pipeline, leads: Vec<Value>) -> anyhow::Result<Drained> {
     let stages: Vec<String> = pipeline
         .admin_addresses()
         .filter(|(_, program, _)| *program != "ingest")
@@ -280,7 +302,9 @@ async fn drain(pipeline: &mut Pipeline, leads: usize) -> anyhow::Result<Drained>
         tokio::task::block_in_place(|| pipeline.stop(stage))?;
     }
     let before = pipeline.portal.stats().await?;
-    pipeline.portal.add_leads(&json!({ "count": leads })).await?;
+    let new = json!({ "leads": leads });
+    let leads = leads.len();
+    pipeline.portal.add_leads(&new).await?;
     let wanted = f64::from(u32::try_from(leads)?) + 1.0;
     pipeline
         .wait_for("all events are stored", PATIENCE, async || {

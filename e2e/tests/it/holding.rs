@@ -179,6 +179,28 @@ async fn held_leads_are_given_away_at_a_rate() {
     clocked.stop().await;
 }
 
+#[tokio::test]
+async fn leads_that_wait_for_a_limit_cost_nothing_until_it_frees() {
+    let mut plan = office(", limits: { per_hour: 2 }");
+    // Who is at work is asked of the portal once.
+    plan.config = plan.config.replace("roster: { every: 1s, absences_every: 1s }", "");
+    let clocked = Clocked::start(&plan, "2026-11-23T07:00:00Z").await;
+    clocked.add_leads(json!({ "count": 20 })).await;
+    clocked.wait_for_held(14).await;
+    clocked.wait_for_notices(6).await;
+    let before = clocked.spent().await;
+    for _ in 0..2 {
+        clocked.advance(SignedDuration::from_mins(4));
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+    assert_eq!(clocked.spent().await, before, "eight minutes at the limit");
+    clocked.advance(SignedDuration::from_mins(53));
+    clocked.wait_for_notices(12).await;
+    clocked.wait_for_held(8).await;
+    assert_eq!(owners(&clocked).await, shares(&[("11", 4), ("12", 4), ("13", 4)]));
+    clocked.stop().await;
+}
+
 /// Ten thousand leads wait for nine o'clock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_held_leads_are_no_problem() {

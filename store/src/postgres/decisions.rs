@@ -284,6 +284,16 @@ impl Decisions for Postgres {
         Ok(Decided::Now(saved))
     }
 
+    async fn given(
+        &self,
+        portal: &PortalName,
+        counting: &Counting,
+    ) -> Result<BTreeMap<UserId, Given>, StoreError> {
+        let failed = StoreError::during("counting what people were given");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        given(&mut connection, portal, counting).await.map_err(&failed)
+    }
+
     async fn published(&self, key: &AssignmentKey, at: Timestamp) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE decisions SET published_at = $4 WHERE portal = $1 AND lead_id = $2 AND epoch = $3",
