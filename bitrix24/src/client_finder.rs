@@ -11,10 +11,10 @@ use crate::clients::Sought;
 use crate::error::PortalError;
 use crate::pack::{PackLimits, PackSender, Packer};
 
-/// Leads whose clients are sought together: a phone and an address of each fill a batch.
-const LEADS_A_PACK: usize = 25;
+/// Leads whose clients are sought together: enough to fill the requests of every round.
+const LEADS_A_PACK: usize = 200;
 
-/// Packs under way at once; each is a few requests, one after the other.
+/// Packs under way at once; each is some requests, one after the other.
 const PACKS_IN_FLIGHT: usize = 4;
 
 /// How long a lead waits for others while there are many, as those that are read do.

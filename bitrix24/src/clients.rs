@@ -1,8 +1,10 @@
 //! Whose client sent a lead: `crm.duplicate.findbycomm`, and the owners of what it finds.
 //!
-//! Two rounds for all leads of a pack together. The first finds contacts, companies and leads with the same phone or e-mail
+//! Rounds for all leads of a pack together. The first finds contacts, companies and leads with the same phone or e-mail
 //! address; what the lead is bound to itself is known. The second asks for the owners of these, and for the deals and leads
-//! of the contacts and companies. A lead of a new client costs the first round alone, one with a contact the second alone.
+//! of the contacts and companies. Where that does not fit into one request, a third asks for deals and leads only of those
+//! clients who are not settled by their owner. A lead of a new client costs the first round alone, one with a contact the
+//! second alone.
 //!
 //! Of each value the portal finds twenty at the most, leads before contacts before companies, the oldest first. So where
 //! there may be more, each kind is asked for by itself. Contacts are listed by `crm.item.list`, because `crm.contact.list`
@@ -60,6 +62,8 @@ pub struct Sought {
     pub country_code: Option<String>,
     /// Deals and leads that did not change since then say nothing; `None` for all.
     pub since: Option<Timestamp>,
+    /// When one of them has the contact, no deal and no other lead matters.
+    pub settled_by: BTreeSet<UserId>,
 }
 
 /// Shows the lead and hides what was typed.
@@ -110,7 +114,16 @@ impl Portal {
         if clients.iter().any(|client| client.cut) {
             self.search(&mut permit, &mut clients, EACH_KIND).await?;
         }
-        let owners = self.owners(&mut permit, &mut clients).await?;
+        let mut owners = Owners::default();
+        let (of_owners, of_dealings) = (owners_asked(&clients), dealings_asked(&clients, &owners));
+        if of_owners.len() + of_dealings.len() <= MAX_COMMANDS {
+            let both = of_owners.into_iter().chain(of_dealings).collect();
+            self.ask_about(&mut permit, both, &mut clients, &mut owners).await?;
+        } else {
+            self.ask_about(&mut permit, of_owners, &mut clients, &mut owners).await?;
+            let of_dealings = dealings_asked(&clients, &owners);
+            self.ask_about(&mut permit, of_dealings, &mut clients, &mut owners).await?;
+        }
         Ok(clients.into_iter().map(|client| client.ties(&owners)).collect())
     }
 
@@ -141,24 +154,15 @@ impl Portal {
         Ok(())
     }
 
-    /// The owners of all that was found, and the deals and leads of its contacts and companies.
-    async fn owners(
+    /// Asks for owners and dealings, and notes them.
+    async fn ask_about(
         &self,
         permit: &mut Option<Permit>,
+        asked: Vec<(Asks, Command)>,
         clients: &mut [Client<'_>],
-    ) -> Result<Owners, PortalError> {
-        let mut asked: Vec<(Asks, Command)> = Vec::new();
-        for kind in [Kind::Contact, Kind::Company, Kind::Lead] {
-            let ids: BTreeSet<u64> = clients.iter().flat_map(|client| client.of(kind)).collect();
-            for part in ids.into_iter().collect::<Vec<_>>().chunks(LEADS_A_LIST) {
-                asked.push((Asks::Owners { kind, ids: part.to_vec() }, kind.owners_command(part)));
-            }
-        }
-        for (number, client) in clients.iter().enumerate() {
-            asked.extend(client.dealings_asked(number));
-        }
+        owners: &mut Owners,
+    ) -> Result<(), PortalError> {
         let commands: Vec<Command> = asked.iter().map(|(_, command)| command.clone()).collect();
-        let mut owners = Owners::default();
         for ((asks, _), outcome) in asked.into_iter().zip(self.batches(permit, &commands).await?) {
             match (asks, outcome) {
                 (Asks::Owners { kind, ids }, Ok(result)) => {
@@ -175,7 +179,7 @@ impl Portal {
                 }
             }
         }
-        Ok(owners)
+        Ok(())
     }
 
     /// Any number of commands in as few requests as it takes; the first goes by the permit, if it is there still.
@@ -194,6 +198,23 @@ impl Portal {
         }
         Ok(outcomes)
     }
+}
+
+/// For the owners of all that was found.
+fn owners_asked(clients: &[Client<'_>]) -> Vec<(Asks, Command)> {
+    let mut asked = Vec::new();
+    for kind in [Kind::Contact, Kind::Company, Kind::Lead] {
+        let ids: BTreeSet<u64> = clients.iter().flat_map(|client| client.of(kind)).collect();
+        for part in ids.into_iter().collect::<Vec<_>>().chunks(LEADS_A_LIST) {
+            asked.push((Asks::Owners { kind, ids: part.to_vec() }, kind.owners_command(part)));
+        }
+    }
+    asked
+}
+
+/// For the deals and leads of the contacts and companies that were found, but of those that their owner settles.
+fn dealings_asked(clients: &[Client<'_>], owners: &Owners) -> Vec<(Asks, Command)> {
+    clients.iter().enumerate().flat_map(|(number, client)| client.dealings_asked(number, owners)).collect()
 }
 
 fn command(method: &'static str, params: &Value) -> Command {
@@ -376,9 +397,10 @@ impl<'s> Client<'s> {
         self.cut |= count >= FOUND_MAX;
     }
 
-    fn dealings_asked(&self, number: usize) -> Vec<(Asks, Command)> {
+    fn dealings_asked(&self, number: usize, owners: &Owners) -> Vec<(Asks, Command)> {
         let mut asked = Vec::new();
-        for by in self.found.iter().map(|found| found.by).collect::<BTreeSet<_>>() {
+        let by = self.found.iter().map(|found| found.by).collect::<BTreeSet<_>>();
+        for by in by.into_iter().filter(|by| !self.is_settled(*by, owners)) {
             for of in [Kind::Contact, Kind::Company] {
                 let ids: Vec<u64> = self.found_by(by, of).take(LEADS_A_LIST).collect();
                 if ids.is_empty() {
@@ -393,6 +415,22 @@ impl<'s> Client<'s> {
             }
         }
         asked
+    }
+
+    /// Whether the owner of the one contact, or of the one company where there is no contact, decides whatever deals and
+    /// leads there are.
+    fn is_settled(&self, by: TieBy, owners: &Owners) -> bool {
+        let contacts: Vec<u64> = self.found_by(by, Kind::Contact).collect();
+        let companies: Vec<u64> = self.found_by(by, Kind::Company).collect();
+        let only = match (contacts.as_slice(), companies.as_slice()) {
+            ([contact], _) => (Kind::Contact, *contact),
+            ([], [company]) => (Kind::Company, *company),
+            _ => return false,
+        };
+        let since = self.sought.since;
+        owners.owned.get(&only).is_some_and(|owned| {
+            self.sought.settled_by.contains(&owned.owner) && since.is_none_or(|since| owned.changed >= since)
+        })
     }
 
     fn take_dealings(&mut self, by: TieBy, kind: Kind, ids: &[u64], outcome: Result<Value, PortalError>) {

@@ -308,14 +308,14 @@ fn away(row: &Value) -> Option<Away> {
     Some((from, if by_days { to.checked_add(DAY).ok()? } else { to }))
 }
 
-/// Only leave, only while it lasts, and a day too long.
+/// Only leave, only while it lasts, and a day too long. Since when is not told, and it began.
 fn in_messenger(shown: &Value, now: Timestamp) -> BTreeMap<UserId, Vec<Away>> {
     let of_user = |row: &Value| {
         let user = row.get("id").or_else(|| row.get("ID")).and_then(unsigned).and_then(UserId::new)?;
         let until: Option<Timestamp> =
             row.get("absent").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let end = until.map(|until| until.checked_sub(DAY).ok().filter(|end| *end > now).unwrap_or(until));
-        Some((user, end.map(|end| (now, end)).into_iter().collect()))
+        Some((user, end.map(|end| (Timestamp::UNIX_EPOCH, end)).into_iter().collect()))
     };
     rows(shown).filter_map(of_user).collect()
 }
@@ -372,7 +372,7 @@ mod tests {
             { "id": 12, "absent": false },
             { "id": 13, "absent": "2026-11-23T12:00:00+00:00" },
         ]);
-        let until = |text: &str| vec![(now, text.parse().unwrap())];
+        let until = |text: &str| vec![(Timestamp::UNIX_EPOCH, text.parse().unwrap())];
         let expected = [
             (user(11), until("2026-11-25T00:00:00Z")),
             (user(12), Vec::new()),

@@ -95,7 +95,13 @@ impl Routing {
     /// What is to be found out of the lead's client before this giving of it is decided; `None` where nothing is, because it
     /// comes to no queue that asks for it.
     #[must_use]
-    pub fn client_sought(&self, lead: &Lead, giving: &Giving, now: Timestamp) -> Option<ClientSought> {
+    pub fn client_sought(
+        &self,
+        lead: &Lead,
+        giving: &Giving,
+        roster: &Roster,
+        now: Timestamp,
+    ) -> Option<ClientSought> {
         let asks = |queue: &Queue| queue.sticky.is_some();
         let left_alone = || already_final(lead).or_else(|| already_taken(lead, giving, self)).is_some();
         if !self.queues.iter().any(asks) || giving.cause == Cause::Unanswered || left_alone() {
@@ -114,7 +120,15 @@ impl Routing {
                 waiting.extend(queues_among(&queue.if_nobody));
             }
         }
-        ClientSought::by_any(reached.into_iter().filter_map(|queue| queue.sticky.as_ref()), now)
+        let rules = reached.into_iter().filter_map(|queue| queue.sticky.as_ref());
+        // Whom the decision passes over for the next who has the client.
+        let settles = |person: &&Person| {
+            roster.get(person.user).active
+                && !giving.had.contains(&person.user)
+                && handover.skills.iter().all(|skill| person.skills.contains(skill))
+        };
+        let settled_by = self.people().filter(settles).map(|person| person.user).collect();
+        ClientSought::by_any(rules, settled_by, now)
     }
 }
 

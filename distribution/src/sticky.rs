@@ -92,19 +92,26 @@ pub struct ClientSought {
     pub by: BTreeSet<TieBy>,
     /// Only what happened since then counts; `None` for ever.
     pub since: Option<Timestamp>,
+    /// With whom the search may end: when one of them has the contact, no deal and no other lead matters.
+    pub settled_by: BTreeSet<UserId>,
 }
 
 impl ClientSought {
-    /// What these rules ask for together.
-    pub(crate) fn by_any<'r>(rules: impl Iterator<Item = &'r StickyRules>, now: Timestamp) -> Option<Self> {
+    /// What these rules ask for together, of a lead that any of `settled_by` may have.
+    pub(crate) fn by_any<'r>(
+        rules: impl Iterator<Item = &'r StickyRules>,
+        settled_by: BTreeSet<UserId>,
+        now: Timestamp,
+    ) -> Option<Self> {
         let mut sought: Option<Self> = None;
         for rules in rules {
             let since = rules.since(now);
-            let sought = sought.get_or_insert_with(|| Self { by: BTreeSet::new(), since });
+            let none = || Self { by: BTreeSet::new(), since, settled_by: BTreeSet::new() };
+            let sought = sought.get_or_insert_with(none);
             sought.by.extend(&rules.by);
             sought.since = sought.since.zip(since).map(|(one, other)| one.min(other));
         }
-        sought
+        sought.map(|sought| Self { settled_by, ..sought })
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Stats {
     pub requests: u64,
     /// Requests by method.
     pub by_method: BTreeMap<String, u64>,
+    /// Requests by method, batches by that of their first command.
+    pub led_by: BTreeMap<String, u64>,
     /// Commands inside batches, by method.
     pub commands: BTreeMap<String, u64>,
     /// Answers with an error, by code.
@@ -272,6 +274,18 @@ impl PortalControl {
     /// When the portal does not answer.
     pub async fn stats(&self) -> anyhow::Result<Stats> {
         self.get("stats").await
+    }
+
+    /// Requests that were sent for leads: all but those that asked who is at work.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn spent(&self) -> anyhow::Result<u64> {
+        let led_by = self.stats().await?.led_by;
+        let of_people = |method: &str| {
+            ["user.", "timeman.", "calendar.", "im.user."].iter().any(|start| method.starts_with(start))
+        };
+        Ok(led_by.iter().filter(|(method, _)| !of_people(method)).map(|(_, count)| count).sum())
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {

@@ -11,7 +11,7 @@ use bitrix24::{ClientFinder, Portal, PortalError};
 use common::budget::Purpose;
 use common::failure::{Failure, FailureClass, chain};
 use common::ids::PortalName;
-use distribution::{ClientSought, FieldValue, Giving, Lead, Routing, Tie, TieBy};
+use distribution::{ClientSought, FieldValue, Giving, Lead, Roster, Routing, Tie, TieBy};
 use jiff::Timestamp;
 
 use crate::metrics::{ClientSearch, RouterMetrics};
@@ -47,9 +47,10 @@ impl Clients {
         routing: &Routing,
         lead: &Lead,
         (giving, is_held): (&Giving, bool),
+        roster: &Roster,
         now: Timestamp,
     ) -> Result<Option<Vec<Tie>>, PortalError> {
-        let Some(by) = routing.client_sought(lead, giving, now) else { return Ok(None) };
+        let Some(by) = routing.client_sought(lead, giving, roster, now) else { return Ok(None) };
         let finder = if is_held { &self.held } else { &self.fresh };
         let found = finder.find(sought(lead, by, routing.country_code())).await;
         let outcome = match &found {
@@ -82,7 +83,11 @@ fn is_refusal(error: &PortalError) -> bool {
     used_up || error.class() == FailureClass::Permanent
 }
 
-fn sought(lead: &Lead, ClientSought { by, since }: ClientSought, country_code: Option<&str>) -> Sought {
+fn sought(
+    lead: &Lead,
+    ClientSought { by, since, settled_by }: ClientSought,
+    country_code: Option<&str>,
+) -> Sought {
     let id = |by: &BTreeSet<TieBy>, wanted, field| {
         let is = by.contains(&wanted);
         texts(lead.field(field)).into_iter().find_map(|text| text.parse().ok()).filter(|id| is && *id > 0)
@@ -96,6 +101,7 @@ fn sought(lead: &Lead, ClientSought { by, since }: ClientSought, country_code: O
         emails: typed(TieBy::Email, "EMAIL"),
         country_code: country_code.map(str::to_owned),
         since,
+        settled_by,
     }
 }
 
@@ -122,8 +128,9 @@ mod tests {
         });
         let lead = Lead::from_fields(fields.as_object().unwrap()).unwrap();
         let of = |by: &[TieBy]| {
-            let by = by.iter().copied().collect();
-            let sought = sought(&lead, ClientSought { by, since: None }, Some("7"));
+            let by =
+                ClientSought { by: by.iter().copied().collect(), since: None, settled_by: BTreeSet::new() };
+            let sought = sought(&lead, by, Some("7"));
             (sought.contact, sought.company, sought.phones, sought.emails)
         };
         let (phone, email) = (vec!["+7 916 123-45-67".to_owned()], vec!["a@b.c".to_owned()]);

@@ -203,7 +203,11 @@ impl Decide {
         let read_at = self.clock.now();
         let giving = self.store.giving(key).await?;
         let is_held = event.source == EventSource::Hold;
-        lead.ties = self.clients.ties(routing, lead, (&giving, is_held), read_at).await?;
+        let roster = {
+            let people = Arc::clone(&self.people.borrow());
+            people.roster(routing, &BTreeMap::new(), self.intervals, read_at)
+        };
+        lead.ties = self.clients.ties(routing, lead, (&giving, is_held), &roster, read_at).await?;
         let other_lead = |tie: &Tie| match tie.of {
             TieOf::Lead(lead) => Some(lead),
             TieOf::Contact | TieOf::Company | TieOf::Deal => None,

@@ -56,6 +56,9 @@ impl Run {
         let (method, query) = command.split_once('?').unwrap_or((&command, ""));
         let method = method.to_ascii_lowercase();
         *state.stats.commands.entry(method.clone()).or_default() += 1;
+        if index == 0 {
+            *state.stats.led_by.entry(method.clone()).or_default() += 1;
+        }
         let refused = if index >= COMMANDS_MAX {
             Some(ApiError::new(400, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded"))
         } else if method == "batch" {

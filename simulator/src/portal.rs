@@ -208,6 +208,8 @@ pub struct Stats {
     pub requests: u64,
     /// Requests by method.
     pub by_method: BTreeMap<String, u64>,
+    /// Requests by method, and batches by that of their first command: what they were for.
+    pub led_by: BTreeMap<String, u64>,
     /// Commands inside batches by method.
     pub commands: BTreeMap<String, u64>,
     /// Answers with an error, by code.

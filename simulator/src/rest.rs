@@ -100,6 +100,9 @@ async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String
 fn count(state: &mut State, method: &str) {
     state.stats.requests += 1;
     *state.stats.by_method.entry(method.to_owned()).or_default() += 1;
+    if method != "batch" {
+        *state.stats.led_by.entry(method.to_owned()).or_default() += 1;
+    }
 }
 
 /// Body parameters: a form if it says so, JSON if it says that.

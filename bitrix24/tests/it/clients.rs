@@ -1,5 +1,6 @@
 //! Whose client sent a lead: what is asked, and what is made of the answers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bitrix24::clients::Sought;
@@ -37,6 +38,7 @@ fn sought(id: u64) -> Sought {
         emails: Vec::new(),
         country_code: Some("7".to_owned()),
         since: "2026-08-25T09:00:00Z".parse().ok(),
+        settled_by: BTreeSet::new(),
     }
 }
 
@@ -172,4 +174,55 @@ async fn many_leads_share_requests_and_a_failure_meets_only_those_it_is_for() {
             Err(error) => assert_eq!((number, error.class()), (7, FailureClass::Permanent)),
         }
     }
+}
+
+#[tokio::test]
+async fn of_many_clients_deals_are_asked_for_only_where_the_owner_does_not_settle_it() {
+    let fake = portal(|_, query| {
+        let ids: Vec<u64> = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("filter[@id][")?.split_once("]=")?.1.parse().ok())
+            .collect();
+        if !ids.is_empty() {
+            // The contacts of 11 settle it, but for one that was not touched for long; those of 12 do not.
+            let items: Vec<Value> = ids
+                .iter()
+                .map(|id| {
+                    item(
+                        *id,
+                        if *id < 100 { 11 } else { 12 },
+                        if *id == 7 { "2026-01-01" } else { "2026-11-01" },
+                    )
+                })
+                .collect();
+            return Ok(json!({ "items": items }));
+        }
+        let of = |id: u64| query.contains(&format!("filter[contactIds][0]={id}&"));
+        Ok(if of(7) { json!({ "items": [item(1, 13, "2026-11-02")] }) } else { json!([]) })
+    });
+    let bench = Bench::new(fake.clone());
+    let settled_by: BTreeSet<UserId> = UserId::new(11).into_iter().collect();
+    let contacts: Vec<u64> = (1..=40).chain([101, 102]).collect();
+    let all: Vec<Sought> = contacts
+        .iter()
+        .map(|contact| Sought {
+            contact: Some(*contact),
+            settled_by: settled_by.clone(),
+            ..sought(contact + 1000)
+        })
+        .collect();
+    let permit = bench.portal.permit(&[]).await.unwrap();
+    let outcomes = bench.portal.ties_with(permit, &all).await.unwrap();
+    let commands = |request: usize| fake.params(request)["cmd"].as_object().unwrap().len();
+    assert_eq!((fake.methods().len(), commands(0), commands(1)), (2, 1, 2 * 3));
+    let ties: Vec<Vec<Tie>> = outcomes.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ties[0], [tie(11, TieBy::Contact, TieOf::Contact, "2026-11-01")]);
+    assert_eq!(
+        ties[6],
+        [
+            tie(11, TieBy::Contact, TieOf::Contact, "2026-11-02"),
+            tie(13, TieBy::Contact, TieOf::Deal, "2026-11-02"),
+        ]
+    );
+    assert_eq!(ties[40], [tie(12, TieBy::Contact, TieOf::Contact, "2026-11-01")]);
 }

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::clocked::Clocked;
-use crate::common_parts::plan;
+use crate::common_parts::{assert_spent, plan};
 
 /// Moscow's nine o'clock of a Monday.
 const NINE: &str = "2026-11-23T06:00:00Z";
@@ -97,6 +97,7 @@ async fn who_does_not_answer_is_reminded_and_loses_the_lead_until_nobody_is_left
     assert_eq!(owner(&clocked, lead).await, "12");
     assert!((clocked.metric("rota_answer_timers_total").await - 3.0).abs() < 0.5);
     assert_eq!(asked_one_by_one(&clocked).await, 3, "only when somebody was to be reminded or late");
+    assert_spent(&clocked.portal, "reminded, moved, escalated: 1 lead", 20).await;
     clocked.stop().await;
 }
 
@@ -138,6 +139,7 @@ async fn who_answered_keeps_the_lead_and_so_does_who_took_it() {
             assert_eq!(now, before, "{lead}");
         }
     }
+    assert_spent(&clocked.portal, "answered, missed, taken by a person, closed: 6 leads", 20).await;
     clocked.stop().await;
 }
 

@@ -148,10 +148,9 @@ impl Clocked {
         sum
     }
 
-    /// Requests that were sent for leads: all but those that asked who is at work.
+    /// Requests that were sent for leads.
     pub async fn spent(&self) -> u64 {
-        let stats = self.portal.stats().await.unwrap();
-        stats.requests - stats.commands.get("user.get").copied().unwrap_or_default()
+        self.portal.spent().await.unwrap()
     }
 
     /// The leads, in order.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::harness::{Pipeline, Plan};
-use e2e::portal::{Notification, PortalLead};
+use e2e::portal::{Notification, PortalControl, PortalLead};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
@@ -108,6 +108,14 @@ fn assert_one_notice(lead: &PortalLead, notices: &[Notification]) {
         "{:?}",
         own[0].message
     );
+}
+
+/// No more requests were sent for the leads of this case; tells how many.
+pub async fn assert_spent(portal: &PortalControl, case: &str, most: u64) {
+    let spent = portal.spent().await.unwrap();
+    let led_by = portal.stats().await.unwrap().led_by;
+    eprintln!("{case}: {spent} requests {led_by:?}");
+    assert!(spent <= most, "{case}: {spent} requests, not {most}");
 }
 
 /// No message is left anywhere: not in the work queues, not in the delays, not among the dead.

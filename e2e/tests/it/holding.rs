@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::clocked::Clocked;
-use crate::common_parts::plan;
+use crate::common_parts::{assert_spent, plan};
 
 /// Moscow's nine o'clock of a Monday, but ten seconds.
 const BEFORE_NINE: &str = "2026-11-23T05:59:50Z";
@@ -60,6 +60,7 @@ async fn outside_hours_leads_go_to_who_is_on_duty_and_at_nine_to_the_office() {
     clocked.add_leads(json!({ "count": 3 })).await;
     clocked.wait_for_notices(5).await;
     assert_eq!(owners(&clocked).await, shares(&[("20", 2), ("11", 1), ("12", 1), ("13", 1)]));
+    assert_spent(&clocked.portal, "on duty, then the office: 5 leads", 10).await;
     clocked.stop().await;
 }
 
@@ -96,6 +97,7 @@ async fn what_was_held_at_night_goes_at_nine_to_those_who_began_their_day() {
     }
     clocked.wait_for_notices(6).await;
     assert_eq!(owners(&clocked).await, shares(&[("11", 3), ("12", 3)]));
+    assert_spent(&clocked.portal, "held, given at nine to who began his day: 6 leads", 16).await;
     clocked.stop().await;
 }
 
@@ -114,6 +116,7 @@ async fn who_lives_where_the_portal_says_begins_at_nine_of_his_own_clock() {
     clocked.advance(SignedDuration::from_hours(2) + SignedDuration::from_secs(5));
     clocked.wait_for_notices(3).await;
     assert_eq!(owners(&clocked).await, shares(&[("12", 3)]));
+    assert_spent(&clocked.portal, "own time zone by the portal: 3 leads", 12).await;
     clocked.stop().await;
 }
 
@@ -147,6 +150,7 @@ async fn somebody_is_told_of_leads_that_wait_too_long() {
     assert!(clocked.ground.rota(&["people", "resume", "p12"]).unwrap().status.success());
     clocked.wait_for_notices(8).await;
     assert_eq!(owners(&clocked).await, shares(&[("12", 7)]));
+    assert_spent(&clocked.portal, "held too long, somebody told: 7 leads", 30).await;
     clocked.stop().await;
 }
 
@@ -176,6 +180,7 @@ async fn held_leads_are_given_away_at_a_rate() {
     }
     let owners = owners(&clocked).await;
     assert!(owners.values().all(|count| (4..=5).contains(count)), "{owners:?}");
+    assert_spent(&clocked.portal, "held, given at a rate: 14 leads", 60).await;
     clocked.stop().await;
 }
 
@@ -198,6 +203,7 @@ async fn leads_that_wait_for_a_limit_cost_nothing_until_it_frees() {
     clocked.wait_for_notices(12).await;
     clocked.wait_for_held(8).await;
     assert_eq!(owners(&clocked).await, shares(&[("11", 4), ("12", 4), ("13", 4)]));
+    assert_spent(&clocked.portal, "limit of an hour: 20 leads", 25).await;
     clocked.stop().await;
 }
 
@@ -219,8 +225,7 @@ async fn ten_thousand_held_leads_are_no_problem() {
         Ok(commands.get("crm.lead.update").is_some_and(|count| *count >= LEADS as u64))
     };
     clocked.wait_within(Duration::from_secs(150), "all are given", updates).await;
-    let requests = clocked.portal.stats().await.unwrap().requests;
-    assert!(requests < LEADS as u64 / 10, "each lead was read twice and given, by {requests} requests");
+    assert_spent(&clocked.portal, "held, given at nine: 10,000 leads", 1_000).await;
     let owners = owners(&clocked).await;
     assert_eq!(owners.values().sum::<usize>(), LEADS);
     assert!(owners.values().all(|count| (3333..=3334).contains(count)), "{owners:?}");

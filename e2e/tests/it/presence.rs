@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use store::Decisions as _;
 use store::postgres::Postgres;
 
-use crate::common_parts::{SOON, plan, start, wait_for_notices};
+use crate::common_parts::{SOON, assert_spent, plan, start, wait_for_notices};
 
 const PEOPLE: &str = "people: { p11: { user: 11 }, p12: { user: 12 }, p13: { user: 13 }, p14: { user: 14 } }";
 
@@ -103,6 +103,7 @@ async fn who_is_dismissed_on_leave_or_travelling_gets_nothing() {
     portal.add_leads(&json!({ "count": 6 })).await.unwrap();
     wait_for_notices(&pipeline, 6).await;
     assert_eq!(owners(&pipeline).await, [("14".to_owned(), 6)].into());
+    assert_spent(&pipeline.portal, "dismissed, on leave, travelling: 6 leads", 10).await;
 }
 
 #[tokio::test]
@@ -129,6 +130,7 @@ async fn a_queue_that_asks_for_an_open_working_day_passes_over_all_others() {
     portal.set_working_day(12, &day("OPENED", now())).await.unwrap();
     wait_for_notices(&pipeline, 8).await;
     assert_eq!(owners(&pipeline).await.get("12"), Some(&2));
+    assert_spent(&pipeline.portal, "working days closed, forgotten, expired, not kept: 8 leads", 14).await;
 }
 
 #[tokio::test]
@@ -157,6 +159,7 @@ async fn what_the_portal_refuses_to_tell_stops_nothing_and_is_said() {
         let lines = log.lines().filter(|line| line.contains("roster.source_refused") && line.contains(&told));
         assert_eq!(lines.count(), 1, "once for {source}");
     }
+    assert_spent(&pipeline.portal, "presence refused: 4 leads", 10).await;
 }
 
 #[tokio::test]
@@ -181,6 +184,7 @@ async fn three_routers_give_nobody_more_open_leads_than_his_limit() {
     pipeline.portal.change_lead(id, &json!({ "STATUS_ID": "CONVERTED" })).await.unwrap();
     wait_for_notices(&pipeline, 11).await;
     held(&pipeline, 3.0, 3.0).await;
+    assert_spent(&pipeline.portal, "three routers, limit of open leads: 14 leads", 25).await;
 }
 
 #[tokio::test]
@@ -219,6 +223,7 @@ async fn people_pause_themselves_and_note_absences() {
     }
     let (code, text) = rota(&["cancel", "p14"]);
     assert!(code == 0 && text.starts_with("1 of p14's absences"), "{text}");
+    assert_spent(&pipeline.portal, "paused and absent by their own word: 3 leads", 15).await;
 }
 
 #[tokio::test]
@@ -240,4 +245,5 @@ async fn a_lead_that_a_person_gave_to_somebody_is_left_alone() {
     assert_eq!(explanation(&pipeline, ids[0]).await["outcome"], json!({ "kind": "skip", "reason": "taken" }));
     assert_eq!(pipeline.portal.leads().await.unwrap()[0].text("ASSIGNED_BY_ID"), "20");
     assert_eq!(owners(&pipeline).await.len(), 1);
+    assert_spent(&pipeline.portal, "given by a person before: 2 leads", 6).await;
 }

@@ -4,7 +4,7 @@ use e2e::harness::{PORTAL, Pipeline};
 use e2e::portal::{client, send};
 use serde_json::json;
 
-use crate::common_parts::{SOON, assert_nothing_left, plan, start, wait_for_notices};
+use crate::common_parts::{SOON, assert_nothing_left, assert_spent, plan, start, wait_for_notices};
 
 const KEY: &str = "5f0c4a9d2be17f36";
 
@@ -88,6 +88,7 @@ async fn a_robot_gives_a_lead_again_by_the_rules_or_to_the_queue_it_names() {
     let mut tags: Vec<_> = pipeline.portal.notifications().await.unwrap();
     tags.retain(|notice| notice.tag.as_deref() == Some(&format!("{PORTAL}/{}/4", ids[0])));
     assert_eq!(tags.len(), 1, "each giving has its own tag");
+    assert_spent(&pipeline.portal, "robots: 19 givings", 57).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::clocked::Clocked;
-use crate::common_parts::plan;
+use crate::common_parts::{assert_spent, plan};
 
 /// Three people in turn. Queues differ by what becomes of a client whose person is away.
 fn office() -> Plan {
@@ -123,8 +123,7 @@ async fn leads_of_one_client_that_come_at_once_go_to_one_person() {
     }
     // Each client's leads are three turns of his person, so that all have about as many.
     assert!(clients.len() == 3 && clients.values().all(|count| (11..=16).contains(count)), "{clients:?}");
-    let spent = clocked.spent().await;
-    assert!(spent <= 40, "{spent} requests for {} leads", 3 * CLIENTS);
+    assert_spent(&clocked.portal, "one client, three leads at once, three routers: 120 leads", 40).await;
     clocked.stop().await;
 }
 
@@ -162,6 +161,7 @@ async fn while_he_is_away_the_queue_his_substitute_or_time_decides() {
     pause_him(&clocked, "9h").await;
     let (id, third, _) = give(&clocked, lead("WAITS")).await;
     assert_ne!(third, "13", "{}", clocked.decision(id, 1).await.reason);
+    assert_spent(&clocked.portal, "client of who is away: 4 leads", 28).await;
     clocked.stop().await;
 }
 
@@ -188,6 +188,7 @@ async fn the_clients_of_who_is_dismissed_are_his_successors() {
     // Who left the routing altogether has no successor there.
     let (id, owner, _) = give(&clocked, json!({ "PHONE": ["+7 916 123-45-68"] })).await;
     assert_eq!(owner, "12", "{}", clocked.decision(id, 1).await.reason);
+    assert_spent(&clocked.portal, "client of who is dismissed: 3 leads", 18).await;
     clocked.stop().await;
 }
 

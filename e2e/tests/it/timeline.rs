@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common_parts::{SOON, plan, start, wait_for_notices};
+use crate::common_parts::{SOON, assert_spent, plan, start, wait_for_notices};
 
 #[tokio::test]
 async fn each_lead_is_told_once_why_it_waited_and_to_whom_it_went() {
@@ -50,4 +50,5 @@ async fn each_lead_is_told_once_why_it_waited_and_to_whom_it_went() {
         (told[121].lead, told[121].text.starts_with("The lead goes to ivanov.\n")),
         (told[120].lead, true)
     );
+    assert_spent(&pipeline.portal, "reasons in cards: 120 entries", 30).await;
 }
