@@ -284,6 +284,11 @@ impl Decide {
                 let queue = hold.queue.as_deref().and_then(|queue| routing.queue(queue));
                 new.deadline = queue.and_then(|queue| routing.hold_deadline(queue, now));
                 new.amount = lead.amount();
+                // It waits for one person and not for those of the queue, so the pool must not ask whether any of them may
+                // take it.
+                if hold.reason == HoldReason::OwnersAbsence {
+                    new.queue = None;
+                }
             }
             Decision::Skip(_) => {}
         }

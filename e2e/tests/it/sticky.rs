@@ -22,7 +22,7 @@ people:
 queues:
   main:  { members: [p11, p12, p13], sticky: { by: [contact, company, phone, email], within: 90d } }
   stand: { members: [p11, p12, p13], sticky: { by: phone, if_absent: substitute } }
-  waits: { members: [p11, p12, p13], sticky: { by: phone, if_absent: { wait_until_back: 4h } } }
+  waits: { members: [p11, p12], sticky: { by: phone, if_absent: { wait_until_back: 4h } } }
 rules:
   - { name: Stand, when: { source: STAND }, queue: stand }
   - { name: Waits, when: { source: WAITS }, queue: waits }
@@ -134,6 +134,20 @@ async fn pause_him(clocked: &Clocked, time: &str) {
     tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
 }
 
+/// The members of the queue in which leads wait.
+async fn absent_or_back(clocked: &Clocked, absent: bool) {
+    for person in ["p11", "p12"] {
+        let away = ["people", "absent", person, "--from", "2020-01-01", "--to", "2100-01-01"];
+        let done = if absent {
+            clocked.ground.rota(&away)
+        } else {
+            clocked.ground.rota(&["people", "resume", person])
+        };
+        assert!(done.unwrap().status.success());
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+}
+
 #[tokio::test]
 async fn while_he_is_away_the_queue_his_substitute_or_time_decides() {
     let clocked = start(&office()).await;
@@ -154,9 +168,12 @@ async fn while_he_is_away_the_queue_his_substitute_or_time_decides() {
     tokio::time::sleep(std::time::Duration::from_secs(11)).await;
     clocked.wait_for_held(1).await;
     assert_eq!(clocked.spent().await, before, "the others could take it, but it waits for him");
+    // He is no member of the queue, and its members are away when he is back.
+    absent_or_back(&clocked, true).await;
     clocked.advance(SignedDuration::from_mins(11));
     clocked.wait_for_notices(3).await;
     assert_eq!(owner(&clocked, waits).await, "13");
+    absent_or_back(&clocked, false).await;
     // Away for longer than a lead waits.
     pause_him(&clocked, "9h").await;
     let (id, third, _) = give(&clocked, lead("WAITS")).await;
