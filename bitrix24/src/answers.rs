@@ -84,12 +84,12 @@ impl Portal {
     /// When the request fails, or a source is refused.
     pub async fn answer_news(&self, since: Timestamp) -> Result<News, PortalError> {
         let since = since.to_string();
-        let activities = command(
+        let activities = Command::of(
             ACTIVITIES,
             &json!({ "filter": { "OWNER_TYPE_ID": LEAD, ">=LAST_UPDATED": since }, "select": SELECT,
                      "order": { "ID": "DESC" }, "start": -1 }),
         );
-        let stages = command(
+        let stages = Command::of(
             "crm.stagehistory.list",
             &json!({ "entityTypeId": LEAD, "filter": { ">=CREATED_TIME": since }, "order": { "ID": "DESC" },
                      "start": -1 }),
@@ -115,7 +115,7 @@ impl Portal {
         for part in asked.chunks(MAX_COMMANDS - 1) {
             let ids: Vec<u64> = part.iter().map(|asked| asked.lead.get()).collect();
             let select = ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "MOVED_BY_ID", "MOVED_TIME"];
-            let leads = command(
+            let leads = Command::of(
                 LIST,
                 &json!({ "filter": { "@ID": ids }, "select": select, "order": { "ID": "ASC" }, "start": -1 }),
             );
@@ -133,16 +133,12 @@ impl Portal {
     }
 }
 
-fn command(method: &'static str, params: &Value) -> Command {
-    Command::new(method, params.as_object().cloned().unwrap_or_default())
-}
-
 fn activities(asked: &Asked) -> Command {
     let bindings = [json!({ "OWNER_TYPE_ID": LEAD, "OWNER_ID": asked.lead.get() })];
     let filter = json!({ "BINDINGS": bindings, ">=LAST_UPDATED": asked.since.to_string() });
     // The newest of more than a page: of fifty activities one is an answer.
     let params = json!({ "filter": filter, "select": SELECT, "order": { "ID": "DESC" }, "start": -1 });
-    command(ACTIVITIES, &params)
+    Command::of(ACTIVITIES, &params)
 }
 
 fn answer(asked: Asked, lead: Option<&Value>, activities: &Value) -> Answer {

@@ -7,11 +7,9 @@
 //! second alone.
 //!
 //! Of each value the portal finds twenty at the most, leads before contacts before companies, the oldest first. So where
-//! there may be more, each kind is asked for by itself. Contacts are listed by `crm.item.list`, because `crm.contact.list`
-//! leaves out those of other categories. A list's conditions that the portal does not know it drops without a word, so
-//! rows that do not meet them are left out.
+//! there may be more, each kind is asked for by itself. How owners, deals and leads are listed is in [`crate::owned`].
 //!
-//! Source: pages "Find duplicates by communication", "List of items", "List of leads".
+//! Source: page "Find duplicates by communication".
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +22,11 @@ use crate::client::{BatchOutcomes, Permit, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
 use crate::error::PortalError;
-use crate::lead::{LEADS_A_LIST, LIST as LEAD_LIST};
+use crate::lead::LEADS_A_LIST;
+use crate::owned::{Kind, Owned, belongs, rows};
 use crate::phone::spellings;
 
 const FIND: &str = "crm.duplicate.findbycomm";
-const ITEM_LIST: &str = "crm.item.list";
 
 /// Values of one search; the portal drops more without a word.
 const VALUES: usize = 20;
@@ -39,11 +37,6 @@ const FOUND_MAX: usize = 20;
 /// What a search is for: everything at once, or each kind by itself.
 const ALL_KINDS: &[Option<&str>] = &[None];
 const EACH_KIND: &[Option<&str>] = &[Some("CONTACT"), Some("COMPANY"), Some("LEAD")];
-
-/// `entityTypeId` of deals, contacts and companies.
-const DEAL: u32 = 2;
-const CONTACT: u32 = 3;
-const COMPANY: u32 = 4;
 
 /// A lead whose client is sought, and by what.
 #[derive(Clone, PartialEq, Eq)]
@@ -217,119 +210,13 @@ fn dealings_asked(clients: &[Client<'_>], owners: &Owners) -> Vec<(Asks, Command
     clients.iter().enumerate().flat_map(|(number, client)| client.dealings_asked(number, owners)).collect()
 }
 
-fn command(method: &'static str, params: &Value) -> Command {
-    Command::new(method, params.as_object().cloned().unwrap_or_default())
-}
-
 fn find_command(by: TieBy, values: &[String], kind: Option<&str>) -> Command {
     let medium = if by == TieBy::Email { "EMAIL" } else { "PHONE" };
     let mut params = json!({ "type": medium, "values": values });
     if let Some(kind) = kind {
         params["entity_type"] = json!(kind);
     }
-    command(FIND, &params)
-}
-
-/// What can be owned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Contact,
-    Company,
-    Deal,
-    Lead,
-}
-
-impl Kind {
-    /// The names under which the search answers.
-    const FOUND: [(&str, Self); 3] =
-        [("CONTACT", Self::Contact), ("COMPANY", Self::Company), ("LEAD", Self::Lead)];
-
-    fn owners_command(self, ids: &[u64]) -> Command {
-        let entity = if self == Self::Company { COMPANY } else { CONTACT };
-        match self {
-            Self::Lead => {
-                let select = ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "DATE_MODIFY"];
-                let filter = json!({ "@ID": ids });
-                command(
-                    LEAD_LIST,
-                    &json!({ "filter": filter, "select": select, "order": { "ID": "ASC" }, "start": -1 }),
-                )
-            }
-            Self::Contact | Self::Company | Self::Deal => {
-                let select = ["id", "assignedById", "updatedTime"];
-                let filter = json!({ "@id": ids });
-                command(
-                    ITEM_LIST,
-                    &json!({ "entityTypeId": entity, "filter": filter, "select": select, "start": -1 }),
-                )
-            }
-        }
-    }
-
-    /// The newest deals of these contacts or companies.
-    fn deals_command(self, ids: &[u64], since: Option<Timestamp>) -> Command {
-        // Without a prefix: any of a deal's contacts, not only the first.
-        let field = if self == Self::Company { "@companyId" } else { "contactIds" };
-        let mut filter = json!({ field: ids });
-        if let Some(since) = since {
-            filter[">=updatedTime"] = json!(since.to_string());
-        }
-        let select = ["id", "assignedById", "stageSemanticId", "updatedTime"];
-        let order = json!({ "id": "DESC" });
-        command(
-            ITEM_LIST,
-            &json!({ "entityTypeId": DEAL, "filter": filter, "select": select, "order": order, "start": -1 }),
-        )
-    }
-
-    /// The newest leads of these contacts or companies.
-    fn leads_command(self, ids: &[u64], since: Option<Timestamp>) -> Command {
-        let field = if self == Self::Company { "@COMPANY_ID" } else { "@CONTACT_ID" };
-        let mut filter = json!({ field: ids });
-        if let Some(since) = since {
-            filter[">=DATE_MODIFY"] = json!(since.to_string());
-        }
-        let select =
-            ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "DATE_MODIFY", "CONTACT_ID", "COMPANY_ID"];
-        command(
-            LEAD_LIST,
-            &json!({ "filter": filter, "select": select, "order": { "ID": "DESC" }, "start": -1 }),
-        )
-    }
-}
-
-/// The rows of a list, whichever API made it.
-fn rows(result: &Value) -> impl Iterator<Item = &Value> {
-    result.get("items").unwrap_or(result).as_array().into_iter().flatten()
-}
-
-/// Whether a lead is of one of these contacts or companies.
-fn belongs(row: &Value, ids: &[u64]) -> bool {
-    let is = |field: &str| row.get(field).and_then(unsigned).is_some_and(|id| ids.contains(&id));
-    is("CONTACT_ID") || is("COMPANY_ID")
-}
-
-/// Something with an owner.
-#[derive(Debug, Clone, Copy)]
-struct Owned {
-    id: u64,
-    owner: UserId,
-    changed: Timestamp,
-    is_open: bool,
-}
-
-impl Owned {
-    /// Of both APIs: `ASSIGNED_BY_ID` and `assignedById`.
-    fn read(row: &Value) -> Option<Self> {
-        let either = |classic: &str, universal: &str| row.get(classic).or_else(|| row.get(universal));
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-        Some(Self {
-            id: either("ID", "id").and_then(unsigned)?,
-            owner: either("ASSIGNED_BY_ID", "assignedById").and_then(unsigned).and_then(UserId::new)?,
-            changed: text(either("DATE_MODIFY", "updatedTime")).parse().ok()?,
-            is_open: text(either("STATUS_SEMANTIC_ID", "stageSemanticId")) == "P",
-        })
-    }
+    Command::of(FIND, &params)
 }
 
 /// The owners of what was found.

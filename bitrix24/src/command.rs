@@ -46,6 +46,12 @@ impl Command {
         Self { method, params, reference: None }
     }
 
+    /// As [`Command::new`], with the parameters of a JSON object.
+    #[must_use]
+    pub(crate) fn of(method: &'static str, params: &Value) -> Self {
+        Self::new(method, params.as_object().cloned().unwrap_or_default())
+    }
+
     /// The same call with the parameter `param` taken from the result of the command `back` places before
     /// it, as the portal's `$result[c00][0][ID]`.
     ///

@@ -25,6 +25,7 @@ pub mod method_time;
 pub mod metrics;
 pub mod notify;
 mod operating;
+mod owned;
 pub mod pack;
 pub mod people;
 mod phone;

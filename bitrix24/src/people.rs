@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use common::ids::UserId;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::client::{Counted, Portal};
 use crate::command::{Command, MAX_COMMANDS};
@@ -98,11 +98,6 @@ enum Asks<'a> {
     Messenger,
 }
 
-fn command(method: &'static str, params: Value) -> Command {
-    let Value::Object(params) = params else { return Command::new(method, Map::new()) };
-    Command::new(method, params)
-}
-
 fn numbers(users: &[UserId]) -> Vec<u64> {
     users.iter().map(|user| user.get()).collect()
 }
@@ -122,25 +117,25 @@ impl Portal {
         for list in users.chunks(USERS_A_LIST) {
             let params =
                 json!({ "FILTER": { "ID": numbers(list) }, "select": ["ID", "ACTIVE", "TIME_ZONE"] });
-            asked.push((Asks::Active(list), command("user.get", params)));
+            asked.push((Asks::Active(list), Command::of("user.get", &params)));
         }
         for user in users {
             let of_user = json!({ "USER_ID": user.get() });
             if question.working_days {
-                asked.push((Asks::Day(*user), command("timeman.status", of_user)));
+                asked.push((Asks::Day(*user), Command::of("timeman.status", &of_user)));
             }
             if question.open_leads {
                 let filter = json!({ "ASSIGNED_BY_ID": user.get(), "STATUS_SEMANTIC_ID": "P" });
                 let params = json!({ "filter": filter, "select": ["ID"], "start": 0 });
-                asked.push((Asks::Open(*user), command("crm.lead.list", params)));
+                asked.push((Asks::Open(*user), Command::of("crm.lead.list", &params)));
             }
         }
         for list in users.chunks(USERS_A_CALENDAR) {
             let Some((from, to)) = question.absences else { break };
             let params = json!({ "users": numbers(list), "from": from.to_string(), "to": to.to_string() });
-            asked.push((Asks::Calendar, command("calendar.accessibility.get", params)));
+            asked.push((Asks::Calendar, Command::of("calendar.accessibility.get", &params)));
             let params = json!({ "ID": numbers(list), "RESULT_TYPE": "array" });
-            asked.push((Asks::Messenger, command("im.user.list.get", params)));
+            asked.push((Asks::Messenger, Command::of("im.user.list.get", &params)));
         }
         let (mut active, mut zones) = (Source::default(), Source::default());
         let (mut days, mut open) = (Source::default(), Source::default());
@@ -191,7 +186,7 @@ impl Portal {
             days.iter().filter(|(_, day)| day.status == DayStatus::Closed && day.began.is_none_or(long_ago));
         let users: Vec<UserId> = meant.map(|(user, _)| *user).collect();
         for part in users.chunks(MAX_COMMANDS) {
-            let of_user = |user: &UserId| command("timeman.settings", json!({ "USER_ID": user.get() }));
+            let of_user = |user: &UserId| Command::of("timeman.settings", &json!({ "USER_ID": user.get() }));
             let commands: Vec<Command> = part.iter().map(of_user).collect();
             for (user, Counted { outcome, .. }) in part.iter().zip(self.batch_counted(&commands).await?) {
                 // Whose settings are refused counts as one who keeps them.

@@ -348,32 +348,26 @@ impl Reason {
     /// Whether it says that the candidate got the lead.
     #[must_use]
     pub const fn is_taken(&self) -> bool {
+        matches!(self.fate(), Fate::Taken)
+    }
+
+    /// Whether it says that the candidate could not have got the lead.
+    #[must_use]
+    pub const fn is_left_out(&self) -> bool {
+        matches!(self.fate(), Fate::LeftOut)
+    }
+
+    const fn fate(&self) -> Fate {
         match self {
             Self::Named
             | Self::LargestCredit
             | Self::LeastLoaded
             | Self::FirstInList
             | Self::SameClient
-            | Self::StandsIn => true,
-            Self::SmallerCredit
-            | Self::MoreLoaded
-            | Self::LaterInList
-            | Self::ReservedForDuty
-            | Self::Inactive
-            | Self::HadBefore
-            | Self::LacksSkill { .. }
-            | Self::Paused { .. }
-            | Self::Absent { .. }
-            | Self::OffSchedule { .. }
-            | Self::WorkingDay { .. }
-            | Self::AtLimit { .. } => false,
-        }
-    }
-
-    /// Whether it says that the candidate could not have got the lead.
-    #[must_use]
-    pub const fn is_left_out(&self) -> bool {
-        match self {
+            | Self::StandsIn => Fate::Taken,
+            Self::SmallerCredit | Self::MoreLoaded | Self::LaterInList | Self::ReservedForDuty => {
+                Fate::NotTaken
+            }
             Self::Inactive
             | Self::HadBefore
             | Self::LacksSkill { .. }
@@ -381,17 +375,16 @@ impl Reason {
             | Self::Absent { .. }
             | Self::OffSchedule { .. }
             | Self::WorkingDay { .. }
-            | Self::AtLimit { .. } => true,
-            Self::Named
-            | Self::LargestCredit
-            | Self::LeastLoaded
-            | Self::FirstInList
-            | Self::SameClient
-            | Self::StandsIn
-            | Self::SmallerCredit
-            | Self::MoreLoaded
-            | Self::LaterInList
-            | Self::ReservedForDuty => false,
+            | Self::AtLimit { .. } => Fate::LeftOut,
         }
     }
+}
+
+/// What became of a candidate.
+enum Fate {
+    Taken,
+    /// Somebody else was.
+    NotTaken,
+    /// He could not have been.
+    LeftOut,
 }

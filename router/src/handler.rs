@@ -1,39 +1,28 @@
 //! One lead event, from the question whether it was decided before to the published command.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bitrix24::{LeadReader, PortalLead};
+use bitrix24::LeadReader;
 use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
 use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::config::TimelineEntries;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
-use common::ids::{LeadId, PortalName, UserId};
-use common::messages::{
-    AssignmentCommand, AssignmentKey, Deal, Envelope, Epoch, EventSource, LeadEvent, Orders,
-};
-use distribution::{
-    Cause, ClientWent, Credit, Decision, Destination, EntryKind, HoldReason, Language, Lead, LeadError,
-    Ledger, LedgerEntry, Routing, Tie, TieOf, decide_giving,
-};
-use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use common::ids::{LeadId, PortalName};
+use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
+use distribution::{Cause, Destination, Lead, LeadError, Routing, Tie, TieOf};
+use jiff::Timestamp;
 use store::{
-    Balances, Counting, Decided, Intervals, KnownPeople, NewDecision, NewGiving, Related, SavedDecision,
-    Standing, Store, Verdict,
+    Counting, Decided, Intervals, KnownPeople, NewGiving, Related, SavedDecision, Standing, Store, Verdict,
 };
 use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
+use crate::decision::{By, counting};
 use crate::metrics::RouterMetrics;
-use crate::pool::LOOK_AGAIN_AFTER;
-
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Decides the lead events of one portal.
 pub(crate) struct Decide {
@@ -160,10 +149,17 @@ impl Decide {
         };
         let people = Arc::clone(&self.people.borrow());
         let counting = Counting { related, ..counting(&routing, people.counted_at(), self.clock.now()) };
-        let by = By { routing: &routing, people: &people };
         let mut client_went = None;
         let make = Box::new(|standing: &Standing| {
-            let (new, went) = self.make(by, lead.as_ref(), standing, first_seen);
+            let by = By {
+                routing: &routing,
+                people: &people,
+                intervals: self.intervals,
+                timeline: self.timeline,
+                first_seen,
+                now: self.clock.now(),
+            };
+            let (new, went) = by.decide(lead.as_ref(), standing);
             client_went = went;
             new
         });
@@ -223,86 +219,6 @@ impl Decide {
         }
     }
 
-    /// The pure part: from the lead and the credits of this moment to what is written down, and where the lead of a known
-    /// client goes.
-    fn make(
-        &self,
-        By { routing, people }: By<'_>,
-        lead: Option<&(Lead, PortalLead)>,
-        standing: &Standing,
-        first_seen: Timestamp,
-    ) -> (NewDecision, Option<ClientWent>) {
-        let now = self.clock.now();
-        let Some((lead, read)) = lead else { return (deleted(routing.version(), first_seen, now), None) };
-        let roster = people.roster(routing, &standing.given, self.intervals, now);
-        let ledger = ledger(&standing.balances);
-        let lead = &with_owners(lead, &standing.owners);
-        let decision = decide_giving(lead, &standing.giving, &roster, routing, &ledger, now);
-        let explanation = decision.explanation();
-        let went = explanation.client_went();
-        let mut new = NewDecision {
-            verdict: Verdict::Skip,
-            from: lead.owner,
-            queue: explanation.queue.as_ref().map(ToString::to_string),
-            rule: None,
-            reason: explanation.summary(),
-            explanation: json!(explanation),
-            routing_version: routing.version(),
-            orders: Orders::default(),
-            title: None,
-            timeline: self.language().map(|language| explanation.text(language)),
-            deadline: None,
-            to_be_answered: false,
-            amount: None,
-            entries: Vec::new(),
-            first_seen,
-            decided_at: now,
-        };
-        match decision {
-            Decision::Assign(assign) => {
-                new.verdict = Verdict::Assign { to: assign.user, person: assign.person.to_string() };
-                new.rule = assign.rule.as_ref().map(ToString::to_string);
-                new.entries = assign.entries.iter().map(stored).collect();
-                new.orders = orders(assign.orders);
-                new.title = Some(read.title.clone());
-                let queue = new.queue.as_deref().and_then(|queue| routing.queue(queue));
-                new.to_be_answered = queue.is_some_and(|queue| queue.answer.is_some());
-            }
-            Decision::Hold(hold) => {
-                let look_again_at = now + LOOK_AGAIN_AFTER;
-                new.verdict = Verdict::Hold {
-                    look_again_at: match hold.reason {
-                        // Nobody else gets it, however many may take leads.
-                        HoldReason::OwnersAbsence => hold.until.unwrap_or(look_again_at),
-                        HoldReason::NobodyEligible => {
-                            hold.until.map_or(look_again_at, |until| until.min(look_again_at))
-                        }
-                        _ => look_again_at,
-                    },
-                    until: hold.until,
-                };
-                let queue = hold.queue.as_deref().and_then(|queue| routing.queue(queue));
-                new.deadline = queue.and_then(|queue| routing.hold_deadline(queue, now));
-                new.amount = lead.amount();
-                // It waits for one person and not for those of the queue, so the pool must not ask whether any of them may
-                // take it.
-                if hold.reason == HoldReason::OwnersAbsence {
-                    new.queue = None;
-                }
-            }
-            Decision::Skip(_) => {}
-        }
-        (new, went)
-    }
-
-    fn language(&self) -> Option<Language> {
-        match self.timeline {
-            TimelineEntries::None => None,
-            TimelineEntries::En => Some(Language::English),
-            TimelineEntries::Ru => Some(Language::Russian),
-        }
-    }
-
     /// A repeated event. Its command is published again unless it is known to be with the broker: we
     /// may have died between the transaction and the confirm.
     async fn decided_before(
@@ -347,97 +263,11 @@ impl Decide {
     }
 }
 
-/// What a decision goes by.
-#[derive(Clone, Copy)]
-struct By<'a> {
-    routing: &'a Routing,
-    people: &'a KnownPeople,
-}
-
 /// When a lead was read, and with how many others.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     at: Timestamp,
     with: usize,
-}
-
-/// The lead with what was decided of its client's other leads, and is not seen in the portal yet.
-fn with_owners<'l>(lead: &'l Lead, owners: &BTreeMap<LeadId, UserId>) -> Cow<'l, Lead> {
-    if owners.is_empty() {
-        return Cow::Borrowed(lead);
-    }
-    let mut lead = lead.clone();
-    for tie in lead.ties.iter_mut().flatten() {
-        if let TieOf::Lead(other) = tie.of
-            && let Some(owner) = owners.get(&other)
-        {
-            tie.owner = *owner;
-        }
-    }
-    Cow::Owned(lead)
-}
-
-fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDecision {
-    NewDecision {
-        verdict: Verdict::Skip,
-        from: None,
-        queue: None,
-        rule: None,
-        reason: "skipped: the lead no longer exists in the portal".to_owned(),
-        explanation: json!({ "outcome": "skip", "reason": "deleted" }),
-        routing_version,
-        orders: Orders::default(),
-        title: None,
-        timeline: None,
-        deadline: None,
-        to_be_answered: false,
-        amount: None,
-        entries: Vec::new(),
-        first_seen,
-        decided_at: now,
-    }
-}
-
-/// What the store must count for a decision by this routing.
-pub(crate) fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
-    let counts_open = routing.counts_open_leads();
-    let releases = routing.releases_at_a_rate();
-    let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open || releases);
-    Counting {
-        hour_from: now - HOUR,
-        day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
-        // Where they were never counted, what was given in the last hour is all that is known.
-        open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
-        released_from: releases.then(|| now - MINUTE),
-        related: Related::default(),
-    }
-}
-
-fn orders(orders: distribution::Orders) -> Orders {
-    let deal = orders.deal.map(|deal| Deal { category: deal.category, stage: deal.stage });
-    Orders { set: orders.set, deal }
-}
-
-fn ledger(balances: &Balances) -> Ledger {
-    let entries = balances.iter().flat_map(|(ledger, people)| {
-        people.iter().map(|(user, credit)| LedgerEntry {
-            ledger: ledger.as_str().into(),
-            user: *user,
-            delta: Credit::from_units(*credit),
-            // What a balance was booked for plays no part in a decision.
-            kind: EntryKind::Turn,
-        })
-    });
-    entries.collect()
-}
-
-fn stored(entry: &LedgerEntry) -> store::LedgerEntry {
-    store::LedgerEntry {
-        ledger: entry.ledger.to_string(),
-        user: entry.user,
-        delta: entry.delta.units(),
-        kind: entry.kind,
-    }
 }
 
 /// The word for logs and metrics.

@@ -1,15 +1,17 @@
 //! The stage `router`: lead event → lead → decision → assignment command.
 //!
 //! For each event: has it been decided before? read the lead ([`handler`]), find whose client sent it where that matters
-//! ([`clients`]), decide by the current routing ([`routing`]) in one transaction with the ledger, publish the command.
-//! Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers are given to
-//! others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
-//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is counted ([`gauges`]).
+//! ([`clients`]), decide ([`decision`]) by the current routing ([`routing`]) in one transaction with the ledger, publish
+//! the command. Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers
+//! are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
+//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
+//! counted ([`gauges`]).
 
 mod answers;
 mod ask_people;
 mod clients;
 mod dead_letters;
+mod decision;
 mod follow_people;
 mod gauges;
 mod handler;

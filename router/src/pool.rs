@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use store::{DueHolds, Intervals, KnownPeople, Store};
 use tokio::sync::watch;
 
-use crate::handler::counting;
+use crate::decision::counting;
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(5);

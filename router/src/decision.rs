@@ -1,0 +1,190 @@
+//! The pure part of deciding a lead: from the lead, the people and the credits of this moment to what is written down.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bitrix24::PortalLead;
+use common::config::TimelineEntries;
+use common::ids::{LeadId, UserId};
+use common::messages::{Deal, Orders};
+use distribution::{
+    ClientWent, Credit, Decision, EntryKind, Hold, HoldReason, Language, Lead, Ledger, LedgerEntry, Routing,
+    TieOf, decide_giving,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use store::{Balances, Counting, Intervals, KnownPeople, NewDecision, Related, Standing, Verdict};
+
+use crate::pool::LOOK_AGAIN_AFTER;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// What a decision goes by, beside the lead and how people stand.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub(crate) routing: &'a Routing,
+    pub(crate) people: &'a KnownPeople,
+    pub(crate) intervals: Intervals,
+    /// What the lead's timeline tells.
+    pub(crate) timeline: TimelineEntries,
+    /// When the lead was first heard of.
+    pub(crate) first_seen: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl By<'_> {
+    /// Decides; answers also where the lead of a known client goes. A lead that is not there is deleted.
+    pub(crate) fn decide(
+        self,
+        lead: Option<&(Lead, PortalLead)>,
+        standing: &Standing,
+    ) -> (NewDecision, Option<ClientWent>) {
+        let Self { routing, people, intervals, timeline, first_seen, now } = self;
+        let Some((lead, read)) = lead else { return (deleted(routing.version(), first_seen, now), None) };
+        let roster = people.roster(routing, &standing.given, intervals, now);
+        let ledger = ledger(&standing.balances);
+        let lead = &with_owners(lead, &standing.owners);
+        let decision = decide_giving(lead, &standing.giving, &roster, routing, &ledger, now);
+        let explanation = decision.explanation();
+        let went = explanation.client_went();
+        let mut new = NewDecision {
+            verdict: Verdict::Skip,
+            from: lead.owner,
+            queue: explanation.queue.as_ref().map(ToString::to_string),
+            rule: None,
+            reason: explanation.summary(),
+            explanation: json!(explanation),
+            routing_version: routing.version(),
+            orders: Orders::default(),
+            title: None,
+            timeline: language(timeline).map(|language| explanation.text(language)),
+            deadline: None,
+            to_be_answered: false,
+            amount: None,
+            entries: Vec::new(),
+            first_seen,
+            decided_at: now,
+        };
+        match decision {
+            Decision::Assign(assign) => {
+                new.verdict = Verdict::Assign { to: assign.user, person: assign.person.to_string() };
+                new.rule = assign.rule.as_ref().map(ToString::to_string);
+                new.entries = assign.entries.iter().map(stored).collect();
+                new.orders = orders(assign.orders);
+                new.title = Some(read.title.clone());
+                let queue = new.queue.as_deref().and_then(|queue| routing.queue(queue));
+                new.to_be_answered = queue.is_some_and(|queue| queue.answer.is_some());
+            }
+            Decision::Hold(hold) => {
+                new.verdict = Verdict::Hold { look_again_at: look_again_at(&hold, now), until: hold.until };
+                let queue = hold.queue.as_deref().and_then(|queue| routing.queue(queue));
+                new.deadline = queue.and_then(|queue| routing.hold_deadline(queue, now));
+                new.amount = lead.amount();
+                // It waits for one person, so the pool must not ask whether those of the queue may take it.
+                if hold.reason == HoldReason::OwnersAbsence {
+                    new.queue = None;
+                }
+            }
+            Decision::Skip(_) => {}
+        }
+        (new, went)
+    }
+}
+
+/// What the store must count for a decision by this routing.
+pub(crate) fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
+    let counts_open = routing.counts_open_leads();
+    let releases = routing.releases_at_a_rate();
+    let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open || releases);
+    Counting {
+        hour_from: now - HOUR,
+        day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
+        // Where they were never counted, what was given in the last hour is all that is known.
+        open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
+        released_from: releases.then(|| now - MINUTE),
+        related: Related::default(),
+    }
+}
+
+/// When a held lead is looked at again: in a minute, or sooner where somebody may take it sooner.
+fn look_again_at(hold: &Hold, now: Timestamp) -> Timestamp {
+    let soon = now + LOOK_AGAIN_AFTER;
+    if hold.reason == HoldReason::OwnersAbsence {
+        // Nobody else gets it, whoever comes meanwhile.
+        return hold.until.unwrap_or(soon);
+    }
+    hold.until.map_or(soon, |until| until.min(soon))
+}
+
+fn language(timeline: TimelineEntries) -> Option<Language> {
+    match timeline {
+        TimelineEntries::None => None,
+        TimelineEntries::En => Some(Language::English),
+        TimelineEntries::Ru => Some(Language::Russian),
+    }
+}
+
+/// The lead with what was decided of its client's other leads, and is not seen in the portal yet.
+fn with_owners<'l>(lead: &'l Lead, owners: &BTreeMap<LeadId, UserId>) -> Cow<'l, Lead> {
+    if owners.is_empty() {
+        return Cow::Borrowed(lead);
+    }
+    let mut lead = lead.clone();
+    for tie in lead.ties.iter_mut().flatten() {
+        if let TieOf::Lead(other) = tie.of
+            && let Some(owner) = owners.get(&other)
+        {
+            tie.owner = *owner;
+        }
+    }
+    Cow::Owned(lead)
+}
+
+fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDecision {
+    NewDecision {
+        verdict: Verdict::Skip,
+        from: None,
+        queue: None,
+        rule: None,
+        reason: "skipped: the lead no longer exists in the portal".to_owned(),
+        explanation: json!({ "outcome": "skip", "reason": "deleted" }),
+        routing_version,
+        orders: Orders::default(),
+        title: None,
+        timeline: None,
+        deadline: None,
+        to_be_answered: false,
+        amount: None,
+        entries: Vec::new(),
+        first_seen,
+        decided_at: now,
+    }
+}
+
+fn orders(orders: distribution::Orders) -> Orders {
+    let deal = orders.deal.map(|deal| Deal { category: deal.category, stage: deal.stage });
+    Orders { set: orders.set, deal }
+}
+
+fn ledger(balances: &Balances) -> Ledger {
+    let entries = balances.iter().flat_map(|(ledger, people)| {
+        people.iter().map(|(user, credit)| LedgerEntry {
+            ledger: ledger.as_str().into(),
+            user: *user,
+            delta: Credit::from_units(*credit),
+            // What a balance was booked for plays no part in a decision.
+            kind: EntryKind::Turn,
+        })
+    });
+    entries.collect()
+}
+
+fn stored(entry: &LedgerEntry) -> store::LedgerEntry {
+    store::LedgerEntry {
+        ledger: entry.ledger.to_string(),
+        user: entry.user,
+        delta: entry.delta.units(),
+        kind: entry.kind,
+    }
+}
