@@ -133,13 +133,13 @@ impl Portal {
         {
             for (by, values) in client.sought.searches() {
                 for kind in kinds {
-                    asked.push((number, by, find_command(by, &values, *kind)));
+                    asked.push(((number, by), find_command(by, &values, *kind)));
                 }
             }
         }
-        let commands: Vec<Command> = asked.iter().map(|(_, _, command)| command.clone()).collect();
+        let (asked, commands): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
         let outcomes = self.batches(permit, &commands).await?;
-        for ((number, by, _), outcome) in asked.into_iter().zip(outcomes) {
+        for ((number, by), outcome) in asked.into_iter().zip(outcomes) {
             if let Some(client) = clients.get_mut(number) {
                 client.take(by, outcome);
             }
@@ -155,8 +155,8 @@ impl Portal {
         clients: &mut [Client<'_>],
         owners: &mut Owners,
     ) -> Result<(), PortalError> {
-        let commands: Vec<Command> = asked.iter().map(|(_, command)| command.clone()).collect();
-        for ((asks, _), outcome) in asked.into_iter().zip(self.batches(permit, &commands).await?) {
+        let (asked, commands): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        for (asks, outcome) in asked.into_iter().zip(self.batches(permit, &commands).await?) {
             match (asks, outcome) {
                 (Asks::Owners { kind, ids }, Ok(result)) => {
                     let rows = rows(&result).filter_map(Owned::read).filter(|row| ids.contains(&row.id));

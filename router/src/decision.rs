@@ -12,7 +12,7 @@ use distribution::{
     TieOf, decide_giving,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{Balances, Counting, Intervals, KnownPeople, NewDecision, Related, Standing, Verdict};
 
 use crate::pool::LOOK_AGAIN_AFTER;
@@ -49,22 +49,10 @@ impl By<'_> {
         let explanation = decision.explanation();
         let went = explanation.client_went();
         let mut new = NewDecision {
-            verdict: Verdict::Skip,
             from: lead.owner,
             queue: explanation.queue.as_ref().map(ToString::to_string),
-            rule: None,
-            reason: explanation.summary(),
-            explanation: json!(explanation),
-            routing_version: routing.version(),
-            orders: Orders::default(),
-            title: None,
             timeline: language(timeline).map(|language| explanation.text(language)),
-            deadline: None,
-            to_be_answered: false,
-            amount: None,
-            entries: Vec::new(),
-            first_seen,
-            decided_at: now,
+            ..skip(explanation.summary(), json!(explanation), routing.version(), first_seen, now)
         };
         match decision {
             Decision::Assign(assign) => {
@@ -142,13 +130,25 @@ fn with_owners<'l>(lead: &'l Lead, owners: &BTreeMap<LeadId, UserId>) -> Cow<'l,
 }
 
 fn deleted(routing_version: u64, first_seen: Timestamp, now: Timestamp) -> NewDecision {
+    let reason = "skipped: the lead no longer exists in the portal".to_owned();
+    skip(reason, json!({ "outcome": "skip", "reason": "deleted" }), routing_version, first_seen, now)
+}
+
+/// A decision that changes nothing, for no more than a reason.
+fn skip(
+    reason: String,
+    explanation: Value,
+    routing_version: u64,
+    first_seen: Timestamp,
+    now: Timestamp,
+) -> NewDecision {
     NewDecision {
         verdict: Verdict::Skip,
         from: None,
         queue: None,
         rule: None,
-        reason: "skipped: the lead no longer exists in the portal".to_owned(),
-        explanation: json!({ "outcome": "skip", "reason": "deleted" }),
+        reason,
+        explanation,
         routing_version,
         orders: Orders::default(),
         title: None,
