@@ -70,7 +70,8 @@ impl Run {
         let (answer, took) = if let Some(error) = refused {
             (Err(error), Duration::ZERO)
         } else {
-            let params = self.brought.resolve(&Php::from_query(query));
+            let params = Php::from_query(query);
+            let params = if state.settings.batch_references { self.brought.resolve(&params) } else { params };
             methods::run(state, &mut self.hit, &method, &params, now)
         };
         if answer.is_err() && self.halt {

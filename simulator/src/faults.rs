@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::methods::ApiError;
+use crate::php::Php;
 use crate::portal::State;
 
 /// A fault to come.
@@ -19,6 +20,9 @@ pub struct Fault {
     /// Only every so manieth request of the method, counted from the fault's arrival.
     #[serde(default = "one")]
     pub every: u32,
+    /// Only requests whose parameters contain this text.
+    #[serde(default)]
+    pub containing: Option<String>,
     /// Requests of the method since then.
     #[serde(default, skip_deserializing)]
     pub seen: u32,
@@ -72,8 +76,13 @@ fn one() -> u32 {
 }
 
 /// The fault that meets this request, if any.
-pub fn request(state: &mut State, method: &str) -> Option<Kind> {
-    take(state, |fault| fault.method == method || fault.method == "*")
+pub fn request(state: &mut State, method: &str, params: &Php) -> Option<Kind> {
+    let text =
+        state.faults.iter().any(|fault| fault.containing.is_some()).then(|| params.to_json().to_string());
+    let contains = |wanted: &String| text.as_ref().is_some_and(|text| text.contains(wanted));
+    take(state, |fault| {
+        (fault.method == method || fault.method == "*") && fault.containing.as_ref().is_none_or(contains)
+    })
 }
 
 /// The error that meets this command of a batch, if any.

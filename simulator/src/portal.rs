@@ -21,6 +21,7 @@ use crate::timeline::Entry;
 /// How the portal behaves. All of it can be changed while it runs (`POST /settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, with a name in JSON")]
 pub struct Settings {
     /// The portal's name for itself in events.
     pub member_id: String,
@@ -48,6 +49,8 @@ pub struct Settings {
     pub cost_ms: BTreeMap<String, Cost>,
     /// A request that takes longer than this is answered 504 by the front end, and goes on; 0 for no end.
     pub cut_after_ms: u64,
+    /// Whether a command's parameters can refer to the results of those before it.
+    pub batch_references: bool,
     /// Only account the time, do not spend it.
     pub account_only: bool,
     /// Events are sent this long after their cause: from, to, in milliseconds.
@@ -148,6 +151,7 @@ impl Default for Settings {
             operating_bucket: 60,
             cost_ms: BTreeMap::new(),
             cut_after_ms: 60_000,
+            batch_references: true,
             account_only: false,
             event_delay_ms: (0, 20),
             event_loss: 0.0,

@@ -70,7 +70,7 @@ async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String
             state.stats.refused += 1;
             return failed(&mut state, &ApiError::new(503, "QUERY_LIMIT_EXCEEDED", "Too many requests"));
         }
-        faults::request(&mut state, &method)
+        faults::request(&mut state, &method, &params)
     };
     match &fault {
         Some(Kind::Answer { status, body }) => return answer(*status, "text/html", body.clone()),
