@@ -79,6 +79,18 @@ struct Shared {
     unknown: SyncMutex<BTreeSet<String>>,
 }
 
+/// Methods that are not called at this moment, because they have used up their time.
+#[derive(Debug, Clone, Default)]
+pub struct Blocked(BTreeMap<String, PortalError>);
+
+impl Blocked {
+    /// Whether this command may be sent.
+    #[must_use]
+    pub fn allows(&self, command: &Command) -> bool {
+        !self.0.contains_key(command.method())
+    }
+}
+
 impl Portal {
     /// A client that sends by `transport` what `limiter` permits, for fresh leads. All clients of one
     /// portal in a process must share one limiter.
@@ -224,7 +236,32 @@ impl Portal {
         permit: Permit,
         commands: &[Command],
     ) -> Result<BatchOutcomes, PortalError> {
-        let counted = self.batch_of_allowed(permit, commands).await?;
+        let blocked = self.blocked(commands);
+        self.batch_without(permit, commands, &blocked).await
+    }
+
+    /// Which methods of these commands have used up their time.
+    #[must_use]
+    pub fn blocked(&self, commands: &[Command]) -> Blocked {
+        let of = |command: &Command| {
+            let method = command.method();
+            self.pace(&[method]).err().map(|error| (method.to_owned(), error))
+        };
+        Blocked(commands.iter().filter_map(of).collect())
+    }
+
+    /// As [`Portal::batch_with`], for a caller that has noted before what is sent: the commands of these methods are
+    /// not, and all others are.
+    ///
+    /// # Errors
+    /// As [`Portal::batch_with`].
+    pub async fn batch_without(
+        &self,
+        permit: Permit,
+        commands: &[Command],
+        blocked: &Blocked,
+    ) -> Result<BatchOutcomes, PortalError> {
+        let counted = self.batch_of_allowed(permit, commands, blocked).await?;
         Ok(counted.into_iter().map(|counted| counted.outcome).collect())
     }
 
@@ -232,22 +269,21 @@ impl Portal {
         &self,
         permit: Permit,
         commands: &[Command],
+        blocked: &Blocked,
     ) -> Result<Vec<Counted>, PortalError> {
-        let paces: Vec<_> = commands.iter().map(|command| self.pace(&[command.method()])).collect();
-        let sent = commands.iter().zip(&paces).filter(|(_, pace)| pace.is_ok());
-        let sent: Vec<&Command> = sent.map(|(command, _)| command).collect();
         check_size(commands)?;
+        let sent: Vec<&Command> = commands.iter().filter(|command| blocked.allows(command)).collect();
         let (outcomes, totals) =
             if sent.is_empty() { Default::default() } else { self.batch_of(permit, &sent, false).await? };
         let mut outcomes = outcomes.into_iter().zip(totals);
-        let counted = |pace: Result<Pace, PortalError>| {
-            let (outcome, total) = match pace {
-                Ok(_) => outcomes.next().unwrap_or((Err(PortalError::Interrupted), None)),
-                Err(blocked) => (Err(blocked), None),
+        let counted = |command: &Command| {
+            let (outcome, total) = match blocked.0.get(command.method()) {
+                None => outcomes.next().unwrap_or((Err(PortalError::Interrupted), None)),
+                Some(blocked) => (Err(blocked.clone()), None),
             };
             Counted { outcome, total }
         };
-        Ok(paces.into_iter().map(counted).collect())
+        Ok(commands.iter().map(counted).collect())
     }
 
     /// As [`Portal::batch`], with the number of rows of each list besides.
@@ -256,7 +292,8 @@ impl Portal {
     /// As [`Portal::batch_with`].
     pub(crate) async fn batch_counted(&self, commands: &[Command]) -> Result<Vec<Counted>, PortalError> {
         check_size(commands)?;
-        self.batch_of_allowed(self.permit(&[]).await?, commands).await
+        let permit = self.permit(&[]).await?;
+        self.batch_of_allowed(permit, commands, &self.blocked(commands)).await
     }
 
     /// As [`Portal::batch_with`], but the first command that fails is the last one that runs: those behind

@@ -228,6 +228,19 @@ impl Portal {
         Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or(Ok(None))).collect())
     }
 
+    /// Reads the owners of up to [`LEADS_A_LIST`] leads by one list, so that all are of one moment. A lead that does
+    /// not exist any more is missing, and so is one that the webhook's owner may not read.
+    ///
+    /// # Errors
+    /// As [`owners`].
+    pub async fn owners_of(&self, leads: &[LeadId]) -> Result<Owners, PortalError> {
+        if leads.is_empty() {
+            return Ok(Owners::new());
+        }
+        let params = Value::Object(owners_command(leads).params().clone());
+        owners(leads, self.call(LIST, &params).await.map(|envelope| envelope.result))
+    }
+
     /// Makes `to` responsible for `lead` and writes `more` fields with it, if `from` still is, and then runs
     /// `then`: all in one request, with the look right before the write.
     ///

@@ -1,6 +1,5 @@
 //! One assignment command, from reading the lead to the last step written down.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,28 +11,22 @@ use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError};
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentCommand, AssignmentKey, Deal};
-use futures_util::future::try_join_all;
-use jiff::{SignedDuration, Timestamp};
+use common::retry::Attempt;
+use jiff::Timestamp;
 use serde_json::Map;
 use store::{AssignmentState, Done, Store};
-use uuid::Uuid;
 
 use crate::compare::Step;
+use crate::lost_pack::{LostPacks, NotCleared, PACK_MAY_RUN};
 use crate::metrics::NotifierMetrics;
 use crate::packing::Packs;
-use crate::recovery::{self, Found};
-use crate::writer::{ASSIGNED, Write, WriteEnd};
+use crate::trust::Company;
+use crate::writer::{Write, WriteEnd};
 
 /// The outcome for a lead that is gone.
 pub(crate) const DELETED: &str = "deleted";
 /// The outcome for a lead that a person gave to somebody else meanwhile.
 pub(crate) const KEPT_BY_PERSON: &str = "kept_by_person";
-
-/// A request whose answer was lost may go on in the portal for this long: its own limit for one
-/// request. Nothing is concluded about a pack before.
-///
-/// Source: "Limits" of the REST documentation: a request is interrupted after 60 s.
-const PACK_MAY_RUN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Handles the assignment commands of one portal.
 pub(crate) struct Assign {
@@ -41,6 +34,9 @@ pub(crate) struct Assign {
     pub(crate) client: Portal,
     pub(crate) reader: LeadReader,
     pub(crate) packs: Packs,
+    pub(crate) lost: LostPacks,
+    /// Tries that a message has.
+    pub(crate) attempts: u32,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<NotifierMetrics>,
@@ -51,6 +47,12 @@ enum AssignError {
     /// Somebody else is at it, or was when they died; their pack may still be running.
     #[error("another copy of this command was sent at {0}; how that ended is not known yet")]
     SentElsewhere(Timestamp, Duration),
+    #[error(
+        "the request for this lead and others was refused as a whole; it is tried again with fewer of them"
+    )]
+    NotAlone(#[source] PortalError),
+    #[error("finding out what a request without an answer has done")]
+    ClearUp(#[source] PortalError),
     #[error("setting the owner")]
     SetOwner(#[source] PortalError),
     #[error("the owner is set; sending the notice")]
@@ -75,14 +77,24 @@ impl Failure for AssignError {
     fn class(&self) -> FailureClass {
         match self {
             Self::SentElsewhere(..) => FailureClass::Throttled,
-            Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.class(),
+            // Which of them is to blame is not known; whoever is alone in the end is judged by their own error.
+            Self::NotAlone(_) => FailureClass::Transient,
+            // It says nothing about this command, whatever it is.
+            Self::ClearUp(error) if error.class() == FailureClass::Permanent => FailureClass::Transient,
+            Self::ClearUp(error) | Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => {
+                error.class()
+            }
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::SentElsewhere(_, wait) => Some(*wait),
-            Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.retry_after(),
+            Self::NotAlone(error)
+            | Self::ClearUp(error)
+            | Self::SetOwner(error)
+            | Self::Notify(error)
+            | Self::Deal { error, .. } => error.retry_after(),
         }
     }
 }
@@ -101,13 +113,18 @@ impl Handler for Assign {
         loop {
             match self.store.assignment(&key).await? {
                 AssignmentState::Finished(_) => return Ok(Outcome::Before("done_before")),
-                AssignmentState::Open { owner_set, notified, deal_sent_at, title } => {
-                    let before = Before { owner_set, notified, deal_sent_at, title };
-                    return self.work(&key, command, before, received.attempt.first_seen).await;
+                AssignmentState::Open { owner_set, notified, deal_sent_at, title, pack_at_most } => {
+                    let before = Before { owner_set, notified, deal_sent_at, title, pack_at_most };
+                    return self.work(&key, command, before, received.attempt).await;
                 }
-                AssignmentState::Sent { pack, sent_at } => {
-                    self.recover(&key, command, pack, sent_at).await?;
-                }
+                AssignmentState::Sent { pack, sent_at } => match self.lost.look(&key, pack, sent_at).await {
+                    Ok(()) => {}
+                    Err(NotCleared::Stopping) => {
+                        return Err(AssignError::SentElsewhere(sent_at, Duration::ZERO).into());
+                    }
+                    Err(NotCleared::Portal(error)) => return Err(AssignError::ClearUp(error).into()),
+                    Err(NotCleared::Store(error)) => return Err(error.into()),
+                },
             }
         }
     }
@@ -122,6 +139,8 @@ struct Before {
     deal_sent_at: Option<Timestamp>,
     /// What the lead is called, unless it was told before.
     title: Option<String>,
+    /// In how large a pack it may go, after one failed as a whole.
+    pack_at_most: Option<u32>,
 }
 
 impl Assign {
@@ -130,7 +149,7 @@ impl Assign {
         key: &AssignmentKey,
         command: &AssignmentCommand,
         before: Before,
-        first_seen: Timestamp,
+        attempt: Attempt,
     ) -> Result<Outcome, HandlerError> {
         // They went out with the owner, in the same command.
         let fields =
@@ -146,13 +165,18 @@ impl Assign {
             title: before.title.unwrap_or_default(),
             told: before.notified,
             more_to_do: command.orders.deal.is_some(),
+            company: Company::of(before.pack_at_most, attempt.number >= self.attempts),
         };
         match self.packs.submit(write).await? {
             WriteEnd::Finished(outcome) => {
                 if let Some(deal) = &command.orders.deal {
                     self.create_deal(key, command.to, deal, before.deal_sent_at, outcome).await?;
                 }
-                self.metrics.assigned(&self.portal, outcome, self.clock.now().duration_since(first_seen));
+                self.metrics.assigned(
+                    &self.portal,
+                    outcome,
+                    self.clock.now().duration_since(attempt.first_seen),
+                );
                 Ok(Outcome::Done(outcome))
             }
             WriteEnd::LeftAlone(Step::Deleted) => self.finish(key, command, before.owner_set, DELETED).await,
@@ -165,6 +189,7 @@ impl Assign {
             }
             WriteEnd::OwnerRefused(error) => Err(AssignError::SetOwner(error).into()),
             WriteEnd::NoticeRefused(error) => Err(AssignError::Notify(error).into()),
+            WriteEnd::NotAlone(error) => Err(AssignError::NotAlone(error).into()),
             WriteEnd::Elsewhere => Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into()),
             WriteEnd::Store(error) => Err(error.into()),
         }
@@ -225,58 +250,9 @@ impl Assign {
         owner_set: bool,
         outcome: &'static str,
     ) -> Result<Outcome, HandlerError> {
-        let done = Done {
-            key: key.clone(),
-            to: command.to,
-            owner_set,
-            notified: false,
-            notification: None,
-            finished: Some(outcome),
-        };
-        self.store.done(&[done], self.clock.now()).await?;
+        let done = Done { owner_set, finished: Some(outcome), ..Done::nothing(key.clone(), command.to) };
+        self.store.done(None, &[done], self.clock.now()).await?;
         self.metrics.ended(&self.portal, outcome);
         Ok(Outcome::Done(outcome))
-    }
-
-    /// Clears up a pack whose end nobody wrote down; afterwards the assignment is finished or open.
-    async fn recover(
-        &self,
-        key: &AssignmentKey,
-        command: &AssignmentCommand,
-        pack: Uuid,
-        sent_at: Timestamp,
-    ) -> Result<(), HandlerError> {
-        let now = self.clock.now();
-        let left = PACK_MAY_RUN - now.duration_since(sent_at);
-        if left.is_positive() {
-            let wait = Duration::try_from(left).unwrap_or_default();
-            // While its sender lives it will be finished in a moment, so the first look is soon.
-            let wait = if wait > Duration::from_secs(50) { Duration::ZERO } else { wait };
-            return Err(AssignError::SentElsewhere(sent_at, wait).into());
-        }
-        let items = self.store.pack(&self.portal, pack).await?;
-        // All at once, so that they are read by one request.
-        let reads = items.iter().map(|item| self.reader.read(item.key.lead));
-        let leads = try_join_all(reads).await?;
-        let owners: BTreeMap<_, _> =
-            leads.into_iter().filter_map(|read| read.lead).map(|lead| (lead.id, lead.owner)).collect();
-        let found = recovery::find(key, &items, &owners);
-        let done = Done {
-            key: key.clone(),
-            to: command.to,
-            owner_set: found != Found::Nothing,
-            notified: found == Found::Both,
-            notification: None,
-            finished: (found == Found::Both && command.orders.deal.is_none()).then_some(ASSIGNED),
-        };
-        let ours = self.store.recovered(pack, &done, now).await?;
-        if ours && done.finished.is_some() {
-            self.metrics.ended(&self.portal, ASSIGNED);
-        }
-        tracing::warn!(
-            event = "assignment.recovered", portal = %self.portal, lead.id = key.lead.get(),
-            pack = %pack, found = ?found, ours,
-        );
-        Ok(())
     }
 }

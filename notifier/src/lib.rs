@@ -3,12 +3,13 @@
 //! For each command ([`handler`]): look at the lead again and compare it with what the decision saw
 //! ([`compare`]), write owner and notice in a pack with others ([`packing`], [`plan`], [`pace`], [`writer`]),
 //! word the notice ([`wording`]). What a pack was about to do is written down before
-//! it is sent, so that an end that nobody saw can be cleared up from the portal's own state ([`recovery`]) instead of being
-//! repeated. Beside that the lead's timeline is told why ([`timeline`]), and people what else they must know ([`notices`]);
+//! it is sent, so that an end that nobody saw can be cleared up from the portal's own state ([`lost_pack`], [`recovery`])
+//! instead of being repeated; what a failure teaches about later packs is in [`trust`]. Beside that the lead's timeline is told why ([`timeline`]), and people what else they must know ([`notices`]);
 //! both are sent at most once ([`outbox`]).
 
 mod compare;
 mod handler;
+mod lost_pack;
 mod metrics;
 mod notices;
 mod outbox;
@@ -17,6 +18,7 @@ mod packing;
 mod plan;
 mod recovery;
 mod timeline;
+mod trust;
 mod wording;
 mod writer;
 
@@ -36,6 +38,7 @@ use store::Store;
 use store::postgres::Postgres;
 
 use crate::handler::Assign;
+use crate::lost_pack::LostPacks;
 use crate::metrics::NotifierMetrics;
 use crate::notices::Notices;
 use crate::packing::Packs;
@@ -83,12 +86,22 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             wording: wording.clone(),
         };
         context.lifecycle.spawn("notices", notices.run(stop.clone()));
+        let wording_tells = wording.tells();
         let writer = Writer::new(client.clone(), Arc::clone(&store), Arc::clone(&clock), wording);
         let handler = Assign {
             portal: portal.name.clone(),
             client: client.clone(),
-            reader: LeadReader::new(client),
-            packs: Packs::new(Arc::new(writer), usize::from(config.notifier.in_flight)),
+            reader: LeadReader::new(client.clone()),
+            lost: LostPacks {
+                portal: client.clone(),
+                store: Arc::clone(&store),
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+                stop: stop.clone(),
+                tells: wording_tells,
+            },
+            attempts: u32::try_from(config.retry.delays.len()).unwrap_or(u32::MAX).saturating_add(1),
+            packs: Packs::new(Arc::new(writer), usize::from(config.notifier.in_flight), Arc::clone(&metrics)),
             store,
             clock,
             metrics: Arc::clone(&metrics),

@@ -19,6 +19,8 @@ pub(crate) struct NotifierMetrics {
     assignments: IntCounterVec,
     /// `rota_lead_assignment_seconds`
     seconds: HistogramVec,
+    /// `rota_plain_writes_total`
+    plain_writes: IntCounterVec,
 }
 
 impl NotifierMetrics {
@@ -41,12 +43,20 @@ impl NotifierMetrics {
                 &SECONDS,
                 &["portal"],
             )?,
+            plain_writes: counter(
+                registry,
+                "rota_plain_writes_total",
+                "Lone leads that the portal refused to write together with a look at them, and that were written the \
+                 plain way; it costs a request more, and nothing else",
+                &["portal"],
+            )?,
         };
         for portal in portals {
             for outcome in [ASSIGNED, ASSIGNED_SILENTLY, ASSIGNED_NOT_TOLD, KEPT_BY_PERSON, DELETED] {
                 metrics.assignments.with_label_values(&[portal.as_str(), outcome]).inc_by(0);
             }
             metrics.seconds.with_label_values(&[portal.as_str()]);
+            metrics.plain_writes.with_label_values(&[portal.as_str()]);
         }
         Ok(metrics)
     }
@@ -54,6 +64,10 @@ impl NotifierMetrics {
     pub(crate) fn assigned(&self, portal: &PortalName, outcome: &str, after: SignedDuration) {
         self.ended(portal, outcome);
         self.seconds.with_label_values(&[portal.as_str()]).observe(after.as_secs_f64().max(0.0));
+    }
+
+    pub(crate) fn written_plainly(&self, portal: &PortalName) {
+        self.plain_writes.with_label_values(&[portal.as_str()]).inc();
     }
 
     pub(crate) fn ended(&self, portal: &PortalName, outcome: &str) {

@@ -22,8 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::compare::{Seen, Step, step};
+use crate::metrics::NotifierMetrics;
 use crate::pace::Pace;
 use crate::plan::{Pack, Ready, fitting};
+use crate::trust::{Company, Guard, Trust};
 use crate::writer::{Lone, Sent, Write, WriteEnd, WriteResult, Writer};
 
 /// What was seen of a lead is believed for the time of six packs, and this long at least and at most; what the
@@ -46,10 +48,11 @@ pub(crate) struct Packs {
 
 impl Packs {
     /// Starts the task.
-    pub(crate) fn new(writer: Arc<Writer>, queue: usize) -> Self {
+    pub(crate) fn new(writer: Arc<Writer>, queue: usize, metrics: Arc<NotifierMetrics>) -> Self {
         let (sender, incoming) = mpsc::channel(queue.max(1));
         let packing = Packing {
             writer,
+            metrics,
             incoming,
             open: true,
             new: VecDeque::new(),
@@ -59,6 +62,8 @@ impl Packs {
             looking: 0,
             under_way: JoinSet::new(),
             pace: Pace::new(),
+            trust: Trust::default(),
+            guard: Guard::default(),
             bustle: Bustle::new(LINGER.0),
             last_closed: None,
             last_added: Instant::now(),
@@ -103,12 +108,13 @@ struct Checked {
 
 /// What a request that has ended brings back.
 enum Back {
-    Pack { sent: Sent, looked_at: Vec<New>, leads: usize, took: Duration },
+    Pack { sent: Sent, looked_at: Vec<New>, leads: usize, took: Duration, limited: bool },
     Lone { lone: Lone, write: Write, since: Instant, took: Duration },
 }
 
 struct Packing {
     writer: Arc<Writer>,
+    metrics: Arc<NotifierMetrics>,
     incoming: mpsc::Receiver<Waiting>,
     open: bool,
     new: VecDeque<New>,
@@ -120,6 +126,8 @@ struct Packing {
     looking: usize,
     under_way: JoinSet<(Vec<AssignmentKey>, Back)>,
     pace: Pace,
+    trust: Trust,
+    guard: Guard,
     bustle: Bustle,
     last_closed: Option<Instant>,
     last_added: Instant,
@@ -269,6 +277,7 @@ impl Packing {
         let look_at: Vec<New> = self.new.drain(..looks).collect();
         let room = MAX_COMMANDS - looks.div_ceil(LEADS_A_LIST);
         let ready = self.ready.iter().map(|checked| &checked.ready);
+        let leads = leads.min(self.trust.leads(self.ready.iter().map(|checked| &checked.ready.write)));
         let writes = fitting(ready, &self.writer.wording, room, leads);
         let writes: Vec<Ready> = self.ready.drain(..writes).map(|checked| checked.ready).collect();
         self.bustle.saw(writes.len().max(look_at.len()));
@@ -281,7 +290,7 @@ impl Packing {
 
     /// The only one that waits, if it can be given away together with a look at it.
     fn lone(&mut self) -> Option<(UserId, New)> {
-        if self.looking > 0 || self.new.len() + self.ready.len() != 1 {
+        if self.looking > 0 || self.new.len() + self.ready.len() != 1 || !self.guard.is_understood() {
             return None;
         }
         let may = |write: &Write| write.from.filter(|_| !write.owner_set);
@@ -303,6 +312,7 @@ impl Packing {
             .map(|chunk| chunk.iter().map(|new| new.write.key.lead).collect())
             .collect();
         let leads = items.len();
+        let limited = items.iter().any(|ready| ready.write.company != Company::Any);
         let writer = Arc::clone(&self.writer);
         self.under_way.spawn(async move {
             let started = Instant::now();
@@ -310,7 +320,7 @@ impl Packing {
             // In a task of its own, so that a panic in it is an end like any other.
             let sending = tokio::spawn(async move { writer.send(permit, pack, &lists).await });
             let sent = sending.await.unwrap_or_default();
-            (keys, Back::Pack { sent, looked_at: look_at, leads, took: started.elapsed() })
+            (keys, Back::Pack { sent, looked_at: look_at, leads, took: started.elapsed(), limited })
         });
     }
 
@@ -337,19 +347,27 @@ impl Packing {
                 keys.remove(&write.key);
                 self.new.push_front(New { write, since, look_first: true });
             }
+            Back::Lone { lone: Lone::NotUnderstood, write, since, .. } => {
+                keys.remove(&write.key);
+                self.guard.refused(&write.key);
+                self.metrics.written_plainly(self.writer.portal().name());
+                self.new.push_front(New { write, since, look_first: true });
+            }
             Back::Lone { lone: Lone::Ended(end), write, took, .. } => {
                 let unknown = end.as_ref().is_err_and(PortalError::is_ambiguous);
                 self.pace.ended(1, (!unknown).then_some(took));
                 keys.remove(&write.key);
                 self.answer(&write.key, end);
             }
-            Back::Pack { mut sent, looked_at, leads, took } => {
+            Back::Pack { mut sent, looked_at, leads, took, limited } => {
                 self.looking -= looked_at.len();
                 if leads > 0 {
                     self.pace.ended(leads, sent.answered.then_some(took));
+                    self.trust.ended(sent.failed_as_a_whole, limited);
                 }
                 for (key, end) in std::mem::take(&mut sent.ends) {
                     keys.remove(&key);
+                    self.guard.ended(&key, &end);
                     self.answer(&key, end);
                 }
                 for new in looked_at {

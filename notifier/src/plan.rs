@@ -138,6 +138,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
+    use crate::trust::Company;
 
     fn wording(digest_over: u32) -> Wording {
         let portal = format!(
@@ -160,6 +161,7 @@ mod tests {
             title: "Flat".to_owned(),
             told: false,
             more_to_do: false,
+            company: Company::Any,
         };
         Ready { write, set_owner: true }
     }

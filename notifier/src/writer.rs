@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bitrix24::code::PortalCode;
 use bitrix24::command::MAX_COMMANDS;
 use bitrix24::lead::{Given, Owners, UPDATE, Written, owners, owners_command, written};
 use bitrix24::metrics::PackKind;
 use bitrix24::notify::{Notice, NoticeResult};
 use bitrix24::{Permit, Portal, PortalError};
 use common::clock::Clock;
-use common::failure::chain;
+use common::failure::{Failure as _, FailureClass, chain};
 use common::ids::{LeadId, UserId};
 use common::messages::AssignmentKey;
 use serde_json::{Map, Value};
@@ -19,7 +20,9 @@ use uuid::Uuid;
 
 use crate::compare::{Seen, Step};
 use crate::handler::DELETED;
+use crate::lost_pack::at_most_after;
 use crate::plan::{Pack, Places, Ready};
+use crate::trust::Company;
 use crate::wording::{News, Wording};
 
 /// One assignment to be written.
@@ -43,6 +46,8 @@ pub(crate) struct Write {
     pub(crate) told: bool,
     /// Whether something is left to do afterwards, so that the assignment is not finished by this.
     pub(crate) more_to_do: bool,
+    /// With how many others it may be in a pack.
+    pub(crate) company: Company,
 }
 
 /// How that ended.
@@ -58,6 +63,8 @@ pub(crate) enum WriteEnd {
     NoticeRefused(PortalError),
     /// The owner was not taken.
     OwnerRefused(PortalError),
+    /// The request was refused as a whole, perhaps for the sake of another lead in it.
+    NotAlone(PortalError),
     /// Another copy of this command, or another assignment of this lead, is being written by somebody else.
     Elsewhere,
     /// The store could not be asked before, or told after; what was sent is cleared up later.
@@ -74,6 +81,9 @@ pub(crate) const ASSIGNED_SILENTLY: &str = "assigned_silently";
 /// The outcome where the portal created no notice, for example for a dismissed employee.
 pub(crate) const ASSIGNED_NOT_TOLD: &str = "assigned_not_told";
 
+/// A pack is sent within this time after it was noted, or not at all: those who clear it up count from there.
+pub(crate) const CLAIM_HOLDS: Duration = Duration::from_secs(3);
+
 /// What a request brought.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
@@ -83,6 +93,8 @@ pub(crate) struct Sent {
     pub(crate) seen: BTreeMap<LeadId, Result<Seen, PortalError>>,
     /// Whether the request as a whole was answered; a pack that was not says nothing about the time it takes.
     pub(crate) answered: bool,
+    /// Whether it failed as a whole in a way for which one of its leads may be to blame.
+    pub(crate) failed_as_a_whole: bool,
 }
 
 /// What became of a lead that was to be given away without a look at it before.
@@ -92,6 +104,8 @@ pub(crate) enum Lone {
     Ended(WriteResult),
     /// It is not what the decision saw; a look will tell.
     LookFirst,
+    /// It is, and yet the write was refused for its id: the portal did not understand that the id comes from the look.
+    NotUnderstood,
 }
 
 /// Sends packs of assignments of one portal.
@@ -127,19 +141,29 @@ impl Writer {
         pack: Uuid,
         items: impl Iterator<Item = (&Ready, Places)>,
     ) -> Result<BTreeSet<AssignmentKey>, StoreError> {
+        let noted_at = self.clock.now();
+        let started = Instant::now();
         let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         let items: Vec<PackItem> = items
             .enumerate()
             .map(|(index, (ready, places))| PackItem {
                 key: ready.write.key.clone(),
+                from: ready.write.from,
                 to: ready.write.to,
                 // Who shares a notice and has no other command has a place of his own behind all.
                 position: place(places.update.unwrap_or(MAX_COMMANDS + index)),
-                sets_owner: ready.set_owner,
+                sets_owner: ready.set_owner && places.update.is_some(),
                 notice_position: places.notice.map(place),
+                more_to_do: ready.write.more_to_do,
             })
             .collect();
-        let claimed = self.store.about_to_send(pack, &items, self.clock.now()).await?;
+        let claimed = self.store.about_to_send(pack, &items, noted_at).await?;
+        if started.elapsed() > CLAIM_HOLDS {
+            let unsent = items.into_iter().filter(|item| claimed.contains(&item.key));
+            let unsent: Vec<Done> = unsent.map(|item| Done::nothing(item.key, item.to)).collect();
+            self.write_down(pack, &unsent).await?;
+            return Ok(BTreeSet::new());
+        }
         Ok(claimed.into_iter().collect())
     }
 
@@ -147,7 +171,14 @@ impl Writer {
     pub(crate) async fn send(&self, permit: Permit, mut pack: Pack, look_at: &[Vec<LeadId>]) -> Sent {
         let mut sent = Sent { answered: true, ..Sent::default() };
         let id = Uuid::now_v7();
-        let places = pack.commands(&self.wording).1;
+        let (commands, mut places) = pack.commands(&self.wording);
+        // What is not sent proves nothing, if the end of the others is not seen.
+        let blocked = self.portal.blocked(&commands);
+        let is_sent = |place: &usize| commands.get(*place).is_some_and(|command| blocked.allows(command));
+        for place in &mut places {
+            place.update = place.update.filter(is_sent);
+            place.notice = place.notice.filter(is_sent);
+        }
         match self.claim(id, pack.items().zip(places)).await {
             Ok(claimed) => {
                 for ready in pack.retain(|ready| claimed.contains(&ready.write.key)) {
@@ -168,7 +199,7 @@ impl Writer {
         let outcomes = match commands.as_slice() {
             // Owners that are right already, and nobody to be told: no request is needed.
             [] => Ok(Vec::new()),
-            commands => self.portal.batch_with(permit, commands).await,
+            commands => self.portal.batch_without(permit, commands, &blocked).await,
         };
         if writes > 0 {
             self.portal.count_pack(PackKind::Write, items.len(), started.elapsed());
@@ -177,6 +208,7 @@ impl Writer {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 sent.answered = !error.is_ambiguous();
+                sent.failed_as_a_whole = may_be_due_to_one(&error);
                 sent.ends.extend(self.none_ran(id, &items, &error).await);
                 let unseen = look_at.iter().flatten().map(|lead| (*lead, Err(error.clone())));
                 sent.seen.extend(unseen);
@@ -225,14 +257,21 @@ impl Writer {
             .await;
         self.portal.count_pack(PackKind::Write, 1, started.elapsed());
         let ends = match given {
+            // Written down or not: recovery finds that nothing was done.
+            Ok(Given::Still { written, .. }) if is_not_understood(&written) => {
+                return match self.write_down(id, &[open_again(write)]).await {
+                    Ok(_) => Lone::NotUnderstood,
+                    Err(error) => Lone::Ended(Ok(WriteEnd::Store(error))),
+                };
+            }
             Ok(Given::Still { written, then }) => {
                 let now = self.clock.now();
                 let notice = then.map(|then| then.map(|result| NoticeResult::of(&result, now)));
                 self.conclude(id, &[&ready], vec![judge(&ready, Some(written), notice)]).await
             }
             // If this cannot be written down, recovery finds that nothing was done.
-            Ok(Given::Otherwise) => match self.write_down(id, &[open_again(write)], true).await {
-                Ok(()) => return Lone::LookFirst,
+            Ok(Given::Otherwise) => match self.write_down(id, &[open_again(write)]).await {
+                Ok(_) => return Lone::LookFirst,
                 Err(error) => return Lone::Ended(Ok(WriteEnd::Store(error))),
             },
             Err(error) => self.none_ran(id, &[&ready], &error).await,
@@ -250,11 +289,16 @@ impl Writer {
         error: &PortalError,
     ) -> Vec<(AssignmentKey, WriteResult)> {
         if !error.is_ambiguous() {
-            let done: Vec<Done> = items.iter().map(|ready| open_again(&ready.write)).collect();
+            let pack_at_most = may_be_due_to_one(error).then(|| at_most_after(items.len()));
+            let open = |ready: &&Ready| Done { pack_at_most, ..open_again(&ready.write) };
+            let done: Vec<Done> = items.iter().map(open).collect();
             // If this fails, recovery finds that nothing was done.
-            drop(self.write_down(pack, &done, true).await);
+            drop(self.write_down(pack, &done).await);
         }
-        items.iter().map(|ready| (ready.write.key.clone(), Err(error.clone()))).collect()
+        // Alone it may be refused for good; of many, only one of them is to blame.
+        let not_alone = items.len() > 1 && error.class() == FailureClass::Permanent;
+        let end = || if not_alone { Ok(WriteEnd::NotAlone(error.clone())) } else { Err(error.clone()) };
+        items.iter().map(|ready| (ready.write.key.clone(), end())).collect()
     }
 
     /// Writes down what is known and tells it.
@@ -264,25 +308,62 @@ impl Writer {
         items: &[&Ready],
         results: Vec<(Option<Done>, WriteEnd)>,
     ) -> Vec<(AssignmentKey, WriteResult)> {
-        let all_known = results.iter().all(|(done, _)| done.is_some());
         let done: Vec<Done> = results.iter().filter_map(|(done, _)| done.clone()).collect();
         let keys = items.iter().map(|ready| ready.write.key.clone());
-        match self.write_down(pack, &done, all_known).await {
-            Ok(()) => keys.zip(results.into_iter().map(|(_, end)| Ok(end))).collect(),
+        match self.write_down(pack, &done).await {
+            Ok(written) => {
+                let end = |(key, (done, end)): (AssignmentKey, (Option<Done>, WriteEnd))| {
+                    // Somebody has cleared it up meanwhile.
+                    let late = done.is_some() && !written.contains(&key);
+                    (key, Ok(if late { WriteEnd::Elsewhere } else { end }))
+                };
+                keys.zip(results).map(end).collect()
+            }
             Err(error) => keys.map(|key| (key, Ok(WriteEnd::Store(error.clone())))).collect(),
         }
     }
 
-    /// What is not written down stays marked as sent; recovery clears it up.
-    async fn write_down(&self, pack: Uuid, done: &[Done], all_known: bool) -> Result<(), StoreError> {
-        let stored = async {
-            self.store.done(done, self.clock.now()).await?;
-            if all_known { self.store.forget_pack(pack).await } else { Ok(()) }
-        };
-        stored.await.inspect_err(|error| {
+    /// What is not written down stays marked as sent; recovery clears it up. Answers what was written.
+    async fn write_down(&self, pack: Uuid, done: &[Done]) -> Result<BTreeSet<AssignmentKey>, StoreError> {
+        let written = self.store.done(Some(pack), done, self.clock.now()).await.inspect_err(|error| {
             let portal = self.portal.name();
             tracing::error!(event = "pack.end_not_stored", portal = %portal, error = chain(error));
-        })
+        })?;
+        Ok(written.into_iter().collect())
+    }
+}
+
+/// Whether one lead of a pack may be to blame for this failure of its request: too large, too slow, or not to be
+/// written as JSON. Not where the portal is plainly away, too busy, or refuses everybody.
+fn may_be_due_to_one(error: &PortalError) -> bool {
+    match error {
+        PortalError::Refused { .. } | PortalError::Status { .. } => {
+            matches!(error.class(), FailureClass::Transient | FailureClass::Permanent)
+        }
+        PortalError::Lost { .. }
+        | PortalError::Unreadable { .. }
+        | PortalError::Unexpected { .. }
+        | PortalError::Unanswered { .. } => true,
+        PortalError::Renamed { .. }
+        | PortalError::NotSent { .. }
+        | PortalError::NotRun { .. }
+        | PortalError::BatchSize { .. }
+        | PortalError::MethodBlocked { .. }
+        | PortalError::Budget { .. }
+        | PortalError::Interrupted => false,
+    }
+}
+
+/// Whether a write whose lead was seen right before was refused as if there were no such lead, or no number of one.
+fn is_not_understood(written: &Result<Written, PortalError>) -> bool {
+    match written {
+        Ok(Written::NoLead) => true,
+        Err(PortalError::Refused { code, status, .. }) => {
+            use PortalCode::{Argument, ArgumentValue, Empty, MissingArgument};
+            matches!(code, Empty | Argument | MissingArgument | ArgumentValue)
+                && code.class(*status) == FailureClass::Permanent
+        }
+        Ok(Written::Done) | Err(_) => false,
     }
 }
 
@@ -298,14 +379,7 @@ fn seen(
 }
 
 fn open_again(write: &Write) -> Done {
-    Done {
-        key: write.key.clone(),
-        to: write.to,
-        owner_set: false,
-        notified: false,
-        notification: None,
-        finished: None,
-    }
+    Done::nothing(write.key.clone(), write.to)
 }
 
 /// From the portal's two answers to what is written down and what is told to the handler. Nothing is
@@ -341,7 +415,6 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
-    use bitrix24::code::PortalCode;
     use common::messages::Epoch;
 
     use super::*;
@@ -359,6 +432,7 @@ mod tests {
             title: String::new(),
             told,
             more_to_do: false,
+            company: Company::Any,
         };
         Ready { write, set_owner: true }
     }

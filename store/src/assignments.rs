@@ -21,6 +21,9 @@ pub enum AssignmentState {
         deal_sent_at: Option<Timestamp>,
         /// The lead's title as the decision saw it, as long as it is needed for the notice.
         title: Option<String>,
+        /// With how many leads at the most it may be in a pack, itself included, because a larger one failed as a
+        /// whole; none: any number.
+        pack_at_most: Option<u32>,
     },
     /// It went into this pack and nobody has written down how that ended.
     Sent {
@@ -38,6 +41,8 @@ pub enum AssignmentState {
 pub struct PackItem {
     /// Which assignment.
     pub key: AssignmentKey,
+    /// The owner that the lead had when the pack was made.
+    pub from: Option<UserId>,
     /// The new owner.
     pub to: UserId,
     /// The place in the pack of the command that writes the lead, from 0; without one, any. No two have the same.
@@ -47,6 +52,8 @@ pub struct PackItem {
     /// The place of the notice in the pack; others may have the same. None where people are not told by us, or
     /// were told before.
     pub notice_position: Option<u32>,
+    /// Whether something is left to do afterwards, so that the assignment is not finished by the pack.
+    pub more_to_do: bool,
 }
 
 /// What is known of an assignment after a pack.
@@ -64,6 +71,24 @@ pub struct Done {
     pub notification: Option<i64>,
     /// It needs no further step; the outcome in one word.
     pub finished: Option<&'static str>,
+    /// In how large a pack it may go the next time; none leaves that as it is.
+    pub pack_at_most: Option<u32>,
+}
+
+impl Done {
+    /// Nothing is known to be in the portal that was not before.
+    #[must_use]
+    pub fn nothing(key: AssignmentKey, to: UserId) -> Self {
+        Self {
+            key,
+            to,
+            owner_set: false,
+            notified: false,
+            notification: None,
+            finished: None,
+            pack_at_most: None,
+        }
+    }
 }
 
 /// Progress in the portal.
@@ -87,30 +112,18 @@ pub trait Assignments: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Vec<AssignmentKey>, StoreError>;
 
-    /// Writes down how a pack ended for each of its assignments. What is not finished is open again.
+    /// Writes down how these assignments ended; what is not finished is open again. With `pack`, only those that are in
+    /// it and whose end in it is not known, and none while somebody clears it up: a sender that is late must not speak
+    /// about what was sent again since. Answers those that were written.
     ///
     /// # Errors
-    /// [`StoreError`], throttled.
-    async fn done(&self, results: &[Done], at: Timestamp) -> Result<(), StoreError>;
-
-    /// Forgets what was in a pack, once the end of all of it is written down.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn forget_pack(&self, pack: Uuid) -> Result<(), StoreError>;
-
-    /// All assignments of a pack, by position.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn pack(&self, portal: &PortalName, pack: Uuid) -> Result<Vec<PackItem>, StoreError>;
-
-    /// As [`Self::done`] for one assignment whose pack's end nobody saw, unless somebody else has
-    /// been quicker; answers whether it was us.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn recovered(&self, pack: Uuid, result: &Done, at: Timestamp) -> Result<bool, StoreError>;
+    /// [`StoreError`], throttled; nothing was written then.
+    async fn done(
+        &self,
+        pack: Option<Uuid>,
+        results: &[Done],
+        at: Timestamp,
+    ) -> Result<Vec<AssignmentKey>, StoreError>;
 
     /// Writes down that the deal of this assignment is about to be created; false when somebody else is at it, or
     /// has been.

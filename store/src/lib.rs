@@ -12,6 +12,7 @@ mod givings;
 mod holds;
 mod known_people;
 mod ledgers;
+mod lost_packs;
 mod notices;
 pub mod postgres;
 mod rosters;
@@ -37,6 +38,7 @@ pub use givings::{Givings, NewGiving};
 pub use holds::{DueHolds, HeldQueue, Holds};
 pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
+pub use lost_packs::LostPacks;
 pub use notices::{Matter, Notice, Notices};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
@@ -55,6 +57,7 @@ pub trait Store:
     + Ledgers
     + Versions
     + Assignments
+    + LostPacks
     + Waiting
     + Rosters
     + Timeline

@@ -67,7 +67,7 @@ async fn a_portal_that_refuses_everybody_stops_consuming_until_it_is_mended() {
 async fn a_lead_that_the_portal_refuses_waits_for_a_human_and_holds_nobody_up() {
     let pipeline = start(&plan()).await;
     let refused = json!({ "error": { "status": 400, "code": "", "description": "Required field: phone" } });
-    let fault = json!({ "method": "crm.lead.update", "kind": refused, "times": 1 });
+    let fault = json!({ "method": "crm.lead.update", "kind": refused, "times": 2 });
     pipeline.portal.add_fault(&fault).await.unwrap();
     pipeline.portal.add_leads(&mixed_leads(1)).await.unwrap();
     let dead = ["portal=\"acme\"", "class=\"permanent\""];
@@ -209,6 +209,106 @@ async fn when_every_fifth_answer_is_lost_all_leads_are_assigned_once_and_one_not
     let owners = pipeline.portal.leads().await.unwrap();
     assert!(owners.iter().all(|lead| lead.history.len() == 1), "no owner was set twice");
     assert_eq!(pipeline.metric("router", "rota_dead_letters", &[]).await.unwrap(), 0.0);
+}
+
+#[tokio::test]
+async fn requests_that_failed_without_running_are_cleared_up_and_double_no_notice() {
+    const LEADS: usize = 40;
+    let mut plan = plan();
+    plan.notifiers = 2;
+    let mut pipeline = start(&plan).await;
+    for notifier in ["notifier-1", "notifier-2"] {
+        pipeline.stop(notifier).unwrap();
+    }
+    pipeline.portal.add_leads(&mixed_leads(LEADS)).await.unwrap();
+    pipeline
+        .wait_for("all are decided", SOON, async || {
+            Ok(pipeline.metric("router", "rota_decisions_total", &[]).await? == 40.0)
+        })
+        .await
+        .unwrap();
+    let fails = json!({ "answer": { "status": 500, "body": "<html>Internal Server Error</html>" } });
+    pipeline.portal.add_fault(&json!({ "method": "batch", "kind": fails, "times": 3 })).await.unwrap();
+    for notifier in ["notifier-1", "notifier-2"] {
+        pipeline.start_again(notifier).unwrap();
+    }
+    wait_for_all(&pipeline, LEADS).await;
+    assert_nothing_left(&pipeline).await;
+    assert_eq!(pipeline.portal.stats().await.unwrap().faults["answer"], 3);
+    assert_each_once(&pipeline).await;
+    let log = pipeline.log_text("notifier-1") + &pipeline.log_text("notifier-2");
+    assert!(log.contains("pack.cleared_up"), "a request that may have run is not simply repeated");
+    assert_eq!(assignments(&pipeline, "assigned").await, 40.0, "what is counted as assigned is");
+}
+
+#[tokio::test]
+async fn one_lead_that_makes_every_request_fail_takes_no_other_with_it() {
+    const LEADS: usize = 12;
+    let mut plan = plan();
+    // As many tries as there are by default, so that the pack is halved until the lead is alone.
+    plan.config = plan.config.replace("[1s, 2s, 3s]", "[1s, 2s, 3s, 4s, 5s]");
+    let mut pipeline = start(&plan).await;
+    pipeline.stop("notifier-1").unwrap();
+    let refused = json!({ "error": { "status": 413, "code": "ERROR_ARGUMENT", "description": "too large" } });
+    let fault = json!({ "method": "batch", "kind": refused, "containing": "Poisonous" });
+    pipeline.portal.add_fault(&fault).await.unwrap();
+    let poisonous = json!({ "leads": [{ "TITLE": "Poisonous" }] });
+    let bad = pipeline.portal.add_leads(&poisonous).await.unwrap()[0];
+    pipeline.portal.add_leads(&mixed_leads(LEADS)).await.unwrap();
+    pipeline
+        .wait_for("all are decided", SOON, async || {
+            Ok(pipeline.metric("router", "rota_decisions_total", &[]).await? == 13.0)
+        })
+        .await
+        .unwrap();
+    pipeline.start_again("notifier-1").unwrap();
+    let dead = ["portal=\"acme\"", "class=\"permanent\""];
+    pipeline
+        .wait_for("the bad one is a dead letter", AFTER_RECOVERY, async || {
+            Ok(pipeline.metric("router", "rota_dead_letters", &dead).await? == 1.0)
+        })
+        .await
+        .unwrap();
+    wait_for_all(&pipeline, LEADS).await;
+    let leads = pipeline.portal.leads().await.unwrap();
+    let given = |lead: &&e2e::portal::PortalLead| !lead.history.is_empty();
+    assert_eq!(leads.iter().filter(given).count(), LEADS);
+    let store = Postgres::prepare(&pipeline.database_url.clone().into(), 1).unwrap();
+    let letters = store.dead_letters(10).await.unwrap();
+    assert_eq!(
+        letters.iter().filter_map(|letter| letter.lead).map(common::ids::LeadId::get).collect::<Vec<_>>(),
+        [bad]
+    );
+    assert!(letters[0].reason.contains("ERROR_ARGUMENT"), "{}", letters[0].reason);
+}
+
+#[tokio::test]
+async fn a_portal_that_knows_no_references_in_batches_gets_its_leads_the_plain_way() {
+    let mut plan = plan();
+    plan.portal = json!({ "batch_references": false });
+    let pipeline = start(&plan).await;
+    for number in 1..=3 {
+        pipeline.portal.add_leads(&mixed_leads(1)).await.unwrap();
+        wait_for_notices(&pipeline, number).await;
+    }
+    assert_each_once(&pipeline).await;
+    assert_nothing_left(&pipeline).await;
+    let plainly = pipeline.metric("notifier", "rota_plain_writes_total", &[]).await.unwrap();
+    assert_eq!(plainly, 1.0, "it is not tried again");
+}
+
+/// Waits until so many leads are given and told.
+async fn wait_for_all(pipeline: &Pipeline, leads: usize) {
+    pipeline
+        .wait_for("all leads are assigned and told", AFTER_RECOVERY, async || {
+            let notices = pipeline.portal.notifications().await?;
+            let told: std::collections::BTreeSet<_> =
+                notices.into_iter().filter_map(|notice| notice.tag).collect();
+            let given = pipeline.portal.leads().await?;
+            Ok(told.len() == leads && given.iter().filter(|lead| lead.history.len() == 1).count() == leads)
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

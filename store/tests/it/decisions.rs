@@ -204,11 +204,12 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
         owner_set: true,
         notified: true,
         notification: None,
+        pack_at_most: None,
         finished,
     };
-    store.done(&[done(None)], at(30)).await.unwrap();
+    store.done(None, &[done(None)], at(30)).await.unwrap();
     assert_eq!(waiting(&store, &acme, at(1000)).await, (1, Some(at(10))));
-    store.done(&[done(Some("assigned"))], at(40)).await.unwrap();
+    store.done(None, &[done(Some("assigned"))], at(40)).await.unwrap();
     assert_eq!(waiting(&store, &acme, at(1000)).await, (1, Some(at(20))));
 }
 
@@ -321,14 +322,15 @@ async fn the_owner_of_a_related_lead_is_known_before_the_portal_shows_it() {
         owner_set,
         notified: owner_set,
         notification: None,
+        pack_at_most: None,
         finished: Some(finished),
     };
-    store.done(&[done(1, true, "assigned")], at(10)).await.unwrap();
+    store.done(None, &[done(1, true, "assigned")], at(10)).await.unwrap();
     assert_eq!(told(at(10)).await, [(lead(1), user(11))].into());
     assert_eq!(told(at(11)).await, [].into());
     // A command that was not carried out, as a person was faster.
     decide(&store, &key(4), decision(assign(user(12)))).await;
-    store.done(&[done(4, false, "kept_by_person")], at(11)).await.unwrap();
+    store.done(None, &[done(4, false, "kept_by_person")], at(11)).await.unwrap();
     assert_eq!(told(at(11)).await, [].into());
 }
 
@@ -386,11 +388,12 @@ async fn the_title_is_there_for_the_notice_and_forgotten_afterwards() {
         owner_set: true,
         notified: finished,
         notification: None,
+        pack_at_most: None,
         finished: finished.then_some("assigned"),
     };
-    store.done(&[done(false)], at(1)).await.unwrap();
+    store.done(None, &[done(false)], at(1)).await.unwrap();
     assert!(title().await.is_some(), "the notice is still to be sent");
-    store.done(&[done(true)], at(2)).await.unwrap();
+    store.done(None, &[done(true)], at(2)).await.unwrap();
     let mut connection = PgConnection::connect(database.expose_secret()).await.unwrap();
     let kept = sqlx::query_scalar("SELECT title FROM decisions").fetch_one(&mut connection).await;
     let kept: Option<String> = kept.unwrap();

@@ -52,9 +52,10 @@ async fn finish(store: &Postgres, key: &AssignmentKey) {
         owner_set: true,
         notified: true,
         notification: None,
+        pack_at_most: None,
         finished: Some("assigned"),
     };
-    store.done(&[done], at(2)).await.unwrap();
+    store.done(None, &[done], at(2)).await.unwrap();
 }
 
 #[tokio::test]

@@ -90,12 +90,19 @@ async fn what_the_portal_could_not_count_yet_is_reserved() {
         [(2, true, "assigned", 10), (3, true, "assigned", 30), (4, false, "kept_by_person", 30)]
     {
         let key = key(number);
-        let item =
-            PackItem { key: key.clone(), to: user(11), position: 0, sets_owner: true, notice_position: None };
+        let item = PackItem {
+            key: key.clone(),
+            from: None,
+            to: user(11),
+            position: 0,
+            sets_owner: true,
+            notice_position: None,
+            more_to_do: false,
+        };
         store.about_to_send(Uuid::now_v7(), &[item], at(now)).await.unwrap();
         let finished = Some(outcome);
-        let done = Done { key, to: user(11), owner_set, notified: false, notification: None, finished };
-        store.done(&[done], at(now)).await.unwrap();
+        let done = Done { owner_set, finished, ..Done::nothing(key, user(11)) };
+        store.done(None, &[done], at(now)).await.unwrap();
     }
     let counting =
         Counting { day_from: [(user(11), at(0))].into(), open_from: Some(at(20)), ..Counting::default() };

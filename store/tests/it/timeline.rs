@@ -15,12 +15,19 @@ async fn written(store: &Postgres, number: u64, verdict: Verdict) {
 
 async fn ended(store: &Postgres, number: u64, owner_set: bool, outcome: &'static str) {
     let key = key(number);
-    let item =
-        PackItem { key: key.clone(), to: user(11), position: 0, sets_owner: true, notice_position: None };
+    let item = PackItem {
+        key: key.clone(),
+        from: None,
+        to: user(11),
+        position: 0,
+        sets_owner: true,
+        notice_position: None,
+        more_to_do: false,
+    };
     store.about_to_send(Uuid::now_v7(), &[item], at(2)).await.unwrap();
     let finished = Some(outcome);
-    let done = Done { key, to: user(11), owner_set, notified: false, notification: None, finished };
-    store.done(&[done], at(2)).await.unwrap();
+    let done = Done { owner_set, finished, ..Done::nothing(key, user(11)) };
+    store.done(None, &[done], at(2)).await.unwrap();
 }
 
 async fn take(store: &Postgres, now: Timestamp) -> Vec<TimelineEntry> {
