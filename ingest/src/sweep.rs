@@ -2,10 +2,10 @@
 //!
 //! Of all replicas one scans a portal at a time, by a lease in the store. A scan lists the leads above
 //! the highest id seen, less an overlap for leads that became visible out of order, and emits an event
-//! for those that have no decision. The very first scan of a portal only notes where the leads end:
+//! for those that have no decision. From then on such a lead waits in the store, and its event is published again as long
+//! as nothing comes of it, because the broker may have lost it. The very first scan of a portal only notes where the leads end:
 //! what was there before Rota is not touched.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,9 +32,14 @@ use crate::outbox::Outbox;
 /// A lead younger than this may have its event still on the way.
 const EVENT_MAY_COME: SignedDuration = SignedDuration::from_secs(15);
 
-/// A lead that was found is not emitted again for this long: its event is stored, and may wait behind a
-/// backlog or have become a dead letter.
-const EMIT_AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// When the event of a lead that nobody has decided is published again: after three minutes, and then each time after as
+/// long as it has waited by then, but at least every six hours. It may only wait behind a backlog; so a lead that waits
+/// for a day is published some ten times.
+const PUBLISH_AGAIN_AFTER: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(3), SignedDuration::from_hours(6));
+
+/// How many leads are published again by one scan.
+const PUBLISH_AGAIN: u32 = 1000;
 
 /// Lists of 50 leads in one scan; a longer absence is caught up with by the following scans.
 const LISTS_A_SCAN: usize = 20;
@@ -57,7 +62,6 @@ struct Sweep {
     every: Duration,
     overlap: u64,
     holder: Uuid,
-    emitted: BTreeMap<LeadId, Timestamp>,
 }
 
 impl Sweeper {
@@ -90,7 +94,6 @@ impl Sweeper {
                 every: config.ingest.sweep.every,
                 overlap: config.ingest.sweep.overlap,
                 holder: Uuid::now_v7(),
-                emitted: BTreeMap::new(),
             });
         }
         Ok(Self { postgres, every: config.ingest.sweep.every, sweeps })
@@ -120,7 +123,7 @@ impl Sweeper {
 }
 
 impl Sweep {
-    async fn run(mut self, stop: Stop) {
+    async fn run(self, stop: Stop) {
         loop {
             if let Err(error) = self.scan().await {
                 tracing::warn!(event = "sweep.failed", portal = %self.portal.name(), error = chain(&*error));
@@ -132,7 +135,7 @@ impl Sweep {
         }
     }
 
-    async fn scan(&mut self) -> Result<(), HandlerError> {
+    async fn scan(&self) -> Result<(), HandlerError> {
         let now = self.clock.now();
         // Twice the interval: a holder that lives renews in time, one that died is soon replaced.
         let lease = self.store.take_sweep(self.portal.name(), self.holder, now, self.every * 2).await?;
@@ -143,7 +146,6 @@ impl Sweep {
             tracing::info!(event = "sweep.started", portal = %self.portal.name(), after.lead = newest);
             return Ok(());
         };
-        self.emitted.retain(|_, at| now.duration_since(*at) < EMIT_AGAIN_AFTER);
         let mut after = seen.last_id.saturating_sub(self.overlap).max(seen.first_id);
         for _ in 0..LISTS_A_SCAN {
             let sightings = self.portal.leads_after(after).await?;
@@ -154,11 +156,16 @@ impl Sweep {
             };
             let ripe: Vec<LeadId> = sightings
                 .iter()
-                .filter(|sighting| old_enough(sighting.created) && !self.emitted.contains_key(&sighting.id))
+                .filter(|sighting| old_enough(sighting.created))
                 .map(|sighting| sighting.id)
                 .collect();
-            for lead in self.store.undecided(self.portal.name(), &ripe).await? {
-                self.emit(lead, now).await?;
+            // Noted first: what is not published then is published again later.
+            for lead in
+                self.store.note_found(self.portal.name(), &ripe, now, now + PUBLISH_AGAIN_AFTER.0).await?
+            {
+                self.emit(lead, now, now).await?;
+                self.metrics.found(self.portal.name());
+                tracing::warn!(event = "sweep.found", portal = %self.portal.name(), lead.id = lead.get());
             }
             // The overlap covers leads that are not ripe yet, unless there are more of them than it.
             let highest_ripe =
@@ -170,17 +177,20 @@ impl Sweep {
                 break;
             }
         }
+        let overdue =
+            self.store.take_overdue_leads(self.portal.name(), now, PUBLISH_AGAIN_AFTER, PUBLISH_AGAIN);
+        for (lead, first_seen) in overdue.await? {
+            self.emit(lead, first_seen, now).await?;
+            tracing::warn!(event = "sweep.undecided", portal = %self.portal.name(), lead.id = lead.get());
+        }
         Ok(())
     }
 
-    async fn emit(&mut self, lead: LeadId, now: Timestamp) -> Result<(), HandlerError> {
+    async fn emit(&self, lead: LeadId, first_seen: Timestamp, now: Timestamp) -> Result<(), HandlerError> {
         let event = LeadEvent::of(lead, EventSource::Sweep);
-        let message = Message::lead_event(self.portal.name(), event, now, now);
+        let message = Message::lead_event(self.portal.name(), event, first_seen, now);
         let route = self.topology.to_queue(self.topology.lead_events(self.portal.name()));
         self.outbox.put(route, message).await?;
-        self.emitted.insert(lead, now);
-        self.metrics.found(self.portal.name());
-        tracing::warn!(event = "sweep.found", portal = %self.portal.name(), lead.id = lead.get());
         Ok(())
     }
 }

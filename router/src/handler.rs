@@ -14,7 +14,7 @@ use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
 use distribution::{Cause, Destination, Lead, LeadError, Routing, Tie, TieOf};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use store::{
     Counting, Decided, Intervals, KnownPeople, NewGiving, Related, SavedDecision, Standing, Store, Verdict,
 };
@@ -41,6 +41,8 @@ pub(crate) struct Decide {
     pub(crate) topology: Arc<Topology>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<RouterMetrics>,
+    /// How long a message that failed may wait for its next try.
+    pub(crate) comes_again_within: SignedDuration,
     /// Decisions of a portal are made one at a time; who waits for that does so here, and not with a connection
     /// to the database in hand.
     pub(crate) deciding: Semaphore,
@@ -214,7 +216,8 @@ impl Decide {
 
     /// So that a parked or throttled lead counts as waiting. Only the gauge suffers where that fails.
     async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) {
-        if let Err(error) = self.store.note_undecided(key, first_seen).await {
+        let comes_again_by = self.clock.now() + self.comes_again_within;
+        if let Err(error) = self.store.note_undecided(key, first_seen, comes_again_by).await {
             tracing::warn!(event = "lead.wait_not_noted", lead.id = key.lead.get(), error = chain(&error));
         }
     }

@@ -34,7 +34,9 @@ use common::failure::chain;
 use common::ids::PortalName;
 use common::lifecycle::Stop;
 use common::process::{Context, WrongSetup};
+use common::retry::RetryPolicy;
 use distribution::Routing;
+use jiff::SignedDuration;
 use store::postgres::Postgres;
 use store::{Intervals, KnownPeople, Store};
 use tokio::sync::{Semaphore, watch};
@@ -206,6 +208,7 @@ impl Shared {
             topology: Arc::clone(&context.topology),
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&self.metrics),
+            comes_again_within: comes_again_within(&self.surroundings.policy),
             deciding: Semaphore::new(DECIDING),
         };
         let queue = context.topology.lead_events(&portal.name);
@@ -221,6 +224,12 @@ impl Shared {
             worker.run(stop).await;
         });
     }
+}
+
+/// How long a message that failed may be away: the longest wait between tries, and some time in the queue.
+fn comes_again_within(policy: &RetryPolicy) -> SignedDuration {
+    let longest = policy.delays.iter().max().copied().unwrap_or_default();
+    SignedDuration::try_from(longest).unwrap_or(SignedDuration::from_hours(1)) + SignedDuration::from_mins(5)
 }
 
 /// The routing file of each portal.

@@ -197,10 +197,4 @@ pub trait Decisions: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`], throttled.
     async fn published(&self, key: &AssignmentKey, at: Timestamp) -> Result<(), StoreError>;
-
-    /// Those of these leads that were never decided.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError>;
 }

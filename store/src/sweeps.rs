@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::ids::PortalName;
-use jiff::Timestamp;
+use common::ids::{LeadId, PortalName};
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -46,4 +46,32 @@ pub trait Sweeps: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`], throttled.
     async fn swept(&self, portal: &PortalName, last_id: u64) -> Result<(), StoreError>;
+
+    /// Of these leads, notes those that were never decided, so that they wait from then on, and answers those that did
+    /// not wait before: the caller publishes their events. A lead whose event is a dead letter, or was one, is a
+    /// person's business and left out.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn note_found(
+        &self,
+        portal: &PortalName,
+        leads: &[LeadId],
+        now: Timestamp,
+        publish_again_at: Timestamp,
+    ) -> Result<Vec<LeadId>, StoreError>;
+
+    /// At most `limit` leads that wait to be decided and whose event is to be published again, with when they were first
+    /// seen, longest due first; the caller publishes them. Each is due once more after as long as it has waited by now,
+    /// but not sooner than `sooner` and not later than `later` from now.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn take_overdue_leads(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+        (sooner, later): (SignedDuration, SignedDuration),
+        limit: u32,
+    ) -> Result<Vec<(LeadId, Timestamp)>, StoreError>;
 }

@@ -26,12 +26,17 @@ pub struct WaitingLeads {
 /// only a lead that cannot even be decided must be told.
 #[async_trait]
 pub trait Waiting: Send + Sync + 'static {
-    /// Remembers that the event of this lead failed and is tried again later. Nothing changes where the
-    /// lead waits already or was decided.
+    /// Remembers that the event of this lead failed and comes again by itself, by this moment at the latest. Nothing else
+    /// changes where the lead waits already, and nothing where it was decided.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
-    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) -> Result<(), StoreError>;
+    async fn note_undecided(
+        &self,
+        key: &AssignmentKey,
+        first_seen: Timestamp,
+        comes_again_by: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// What waits at this moment.
     ///

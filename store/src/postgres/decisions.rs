@@ -307,18 +307,4 @@ impl Decisions for Postgres {
         .map_err(StoreError::during("noting that a command is published"))?;
         Ok(())
     }
-
-    async fn undecided(&self, portal: &PortalName, leads: &[LeadId]) -> Result<Vec<LeadId>, StoreError> {
-        let ids: Vec<i64> = leads.iter().map(|lead| bigint(lead.get())).collect();
-        let rows: Vec<(i64,)> = sqlx::query_as(
-            "SELECT id FROM unnest($2::bigint[]) AS id
-             WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE portal = $1 AND lead_id = id) ORDER BY id",
-        )
-        .bind(portal.as_str())
-        .bind(ids)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::during("looking for undecided leads"))?;
-        Ok(rows.into_iter().filter_map(|(id,)| u64::try_from(id).ok().and_then(LeadId::new)).collect())
-    }
 }

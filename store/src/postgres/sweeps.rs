@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::ids::PortalName;
+use common::ids::{LeadId, PortalName};
+use common::messages::{LeadEvent, Payload as _};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::ToSqlx;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use uuid::Uuid;
 
 use super::{Postgres, bigint};
@@ -50,4 +51,72 @@ impl Sweeps for Postgres {
             .map_err(StoreError::during("noting how far the scan has come"))?;
         Ok(())
     }
+
+    async fn note_found(
+        &self,
+        portal: &PortalName,
+        leads: &[LeadId],
+        now: Timestamp,
+        publish_again_at: Timestamp,
+    ) -> Result<Vec<LeadId>, StoreError> {
+        let ids: Vec<i64> = leads.iter().map(|lead| bigint(lead.get())).collect();
+        let rows: Vec<i64> = sqlx::query_scalar(
+            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, publish_again_at)
+             SELECT $1, id, 1, 'undecided', $3, $5 FROM unnest($2::bigint[]) AS id
+             WHERE NOT EXISTS (SELECT FROM decisions WHERE portal = $1 AND lead_id = id)
+               AND NOT EXISTS (SELECT FROM dead_letters WHERE portal = $1 AND lead_id = id AND type = $4)
+             ON CONFLICT DO NOTHING
+             RETURNING lead_id",
+        )
+        .bind(portal.as_str())
+        .bind(ids)
+        .bind(now.to_sqlx())
+        .bind(LeadEvent::TYPE)
+        .bind(publish_again_at.to_sqlx())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("noting leads that were found"))?;
+        let mut found: Vec<LeadId> = rows.into_iter().filter_map(lead).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    async fn take_overdue_leads(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+        (sooner, later): (SignedDuration, SignedDuration),
+        limit: u32,
+    ) -> Result<Vec<(LeadId, Timestamp)>, StoreError> {
+        let rows: Vec<(i64, SqlTimestamp)> = sqlx::query_as(
+            "WITH due AS (
+                 SELECT lead_id FROM waiting_leads AS waiting
+                 WHERE portal = $1 AND state = 'undecided' AND epoch = 1 AND publish_again_at <= $2
+                   -- Decided between the two looks of whoever noted it.
+                   AND NOT EXISTS (SELECT FROM decisions WHERE portal = $1 AND lead_id = waiting.lead_id)
+                 ORDER BY publish_again_at, lead_id LIMIT $5
+             )
+             UPDATE waiting_leads AS waiting
+             SET publish_again_at = least(greatest($2 + ($2 - first_seen), $3), $4)
+             FROM due
+             WHERE waiting.portal = $1 AND waiting.lead_id = due.lead_id AND epoch = 1 AND state = 'undecided'
+             RETURNING waiting.lead_id, first_seen",
+        )
+        .bind(portal.as_str())
+        .bind(now.to_sqlx())
+        .bind((now + sooner).to_sqlx())
+        .bind((now + later).to_sqlx())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("looking for leads that nobody has decided"))?;
+        let one = |(id, seen): (i64, SqlTimestamp)| Some((lead(id)?, seen.to_jiff()));
+        let mut leads: Vec<_> = rows.into_iter().filter_map(one).collect();
+        leads.sort_by_key(|(lead, first_seen)| (*first_seen, *lead));
+        Ok(leads)
+    }
+}
+
+fn lead(id: i64) -> Option<LeadId> {
+    u64::try_from(id).ok().and_then(LeadId::new)
 }

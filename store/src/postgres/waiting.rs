@@ -70,17 +70,25 @@ pub(super) async fn held_since(
 
 #[async_trait]
 impl Waiting for Postgres {
-    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) -> Result<(), StoreError> {
+    async fn note_undecided(
+        &self,
+        key: &AssignmentKey,
+        first_seen: Timestamp,
+        comes_again_by: Timestamp,
+    ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen)
-             SELECT $1, $2, $3, 'undecided', $4 WHERE NOT EXISTS (
+            "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, publish_again_at)
+             SELECT $1, $2, $3, 'undecided', $4, $5 WHERE NOT EXISTS (
                  SELECT FROM decisions WHERE portal = $1 AND lead_id = $2 AND epoch = $3)
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT (portal, lead_id, epoch) DO UPDATE
+                 SET publish_again_at = greatest(waiting_leads.publish_again_at, excluded.publish_again_at)
+             WHERE waiting_leads.state = 'undecided'",
         )
         .bind(key.portal.as_str())
         .bind(bigint(key.lead.get()))
         .bind(bigint(key.epoch.0.into()))
         .bind(first_seen.to_sqlx())
+        .bind(comes_again_by.to_sqlx())
         .execute(&self.pool)
         .await
         .map_err(StoreError::during("noting that a lead waits to be decided"))?;

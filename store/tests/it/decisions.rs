@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::ids::{PortalName, UserId};
-use common::messages::{AssignmentKey, Deal, Epoch, Orders};
+use common::messages::{AssignmentKey, Deal, Orders};
 use distribution::EntryKind;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
@@ -176,17 +176,6 @@ async fn a_hold_is_decided_again_and_replaced_and_keeps_its_first_sight() {
 }
 
 #[tokio::test]
-async fn leads_without_any_decision_are_undecided() {
-    let store = store().await;
-    decide(&store, &key(2), decision(Verdict::Skip)).await;
-    decide(&store, &AssignmentKey { epoch: Epoch(2), ..key(3) }, decision(assign(user(12)))).await;
-    decide(&store, &AssignmentKey { portal: portal("beta"), ..key(4) }, decision(Verdict::Skip)).await;
-    let asked: Vec<_> = [5, 4, 3, 2, 1].map(lead).into();
-    assert_eq!(store.undecided(&portal("acme"), &asked).await.unwrap(), [1, 4, 5].map(lead));
-    assert!(store.undecided(&portal("acme"), &[]).await.unwrap().is_empty());
-}
-
-#[tokio::test]
 async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
     let store = store().await;
     let acme = portal("acme");
@@ -217,14 +206,14 @@ async fn a_lead_waits_from_its_first_sight_until_its_command_is_carried_out() {
 async fn a_lead_that_cannot_be_decided_waits_until_it_is_or_is_buried() {
     let store = store().await;
     let acme = portal("acme");
-    store.note_undecided(&key(1), at(5)).await.unwrap();
-    store.note_undecided(&key(1), at(6)).await.unwrap();
-    store.note_undecided(&key(2), at(7)).await.unwrap();
+    store.note_undecided(&key(1), at(5), at(9000)).await.unwrap();
+    store.note_undecided(&key(1), at(6), at(9000)).await.unwrap();
+    store.note_undecided(&key(2), at(7), at(9000)).await.unwrap();
     assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(5))), "the first sight counts");
 
     decide(&store, &key(1), decision(Verdict::Skip)).await;
     assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(7))));
-    store.note_undecided(&key(1), at(5)).await.unwrap();
+    store.note_undecided(&key(1), at(5), at(9000)).await.unwrap();
     assert_eq!(waiting(&store, &acme, at(1000)).await, (0, Some(at(7))), "it is decided");
 
     let buried = |kind: &str, number| DeadLetter {

@@ -6,7 +6,7 @@ use common::ids::UserId;
 use common::messages::{AssignmentKey, Epoch};
 use distribution::{Cause, Destination, Giving};
 use store::postgres::Postgres;
-use store::{Counting, Decided, Decisions as _, Givings as _, NewDecision, NewGiving, Verdict};
+use store::{Counting, Decided, Decisions as _, Givings as _, NewDecision, NewGiving, Sweeps as _, Verdict};
 
 use crate::decisions::{assign, decide, decision};
 use crate::{at, key, portal, store, user};
@@ -138,5 +138,5 @@ async fn what_follows_a_giving_that_another_has_followed_is_not_wanted_any_more(
     decide(&store, &of(1, 2), decision(assign(user(12)))).await;
     assert_eq!(give_again(&store, 1, &after("b", 1)).await, None);
     assert_eq!(give_again(&store, 1, &after("b", 2)).await, Some(3));
-    assert_eq!(store.undecided(&portal("acme"), &[key(1).lead]).await.unwrap(), []);
+    assert_eq!(store.note_found(&portal("acme"), &[key(1).lead], at(5), at(9)).await.unwrap(), []);
 }
