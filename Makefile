@@ -37,12 +37,13 @@ bench: services ## what a decision costs, and what the portal's limits leave (ab
 	cargo build --release --workspace --bins
 	@target="$${CARGO_TARGET_DIR:-target}" && exec "$$target/release/portal-bench"
 
-# Doc tests before the others, so that the summary stands last. The programs are built first: the tests of whole
-# processes look for them beside their own executables.
+# Doc tests before the others, so that the summary stands last. All is built at once, and always of the whole workspace:
+# with another choice of packages the dependencies have other features, and most of them are built a second time. So
+# `with-services` is not run by `cargo run -p`. The tests of whole processes look for the programs beside their own.
 test: tools ## run all tests, with private servers
 	cargo build --workspace --bins --tests
 	cargo test --quiet --workspace --doc
-	cargo run --quiet -p e2e --bin with-services -- cargo nextest run --workspace
+	@target="$${CARGO_TARGET_DIR:-target}" && exec "$$target/debug/with-services" cargo nextest run --workspace
 
 check-deploy: ## check compose files, manifests and dashboards against their schemas; fetches the checkers
 	deploy/compose/check

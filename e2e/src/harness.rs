@@ -9,16 +9,11 @@ use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::HANG;
 use crate::portal::{PortalControl, client, send};
 use crate::services::find::free_port;
 use crate::services::process::{Process, Program, log_tail};
 use crate::services::{ScratchDir, create_database};
-
-/// A program that takes longer to be ready has failed.
-const START: Duration = Duration::from_secs(30);
-
-/// A program that takes longer to stop has failed: the longest request to a portal, and some.
-const STOP: Duration = Duration::from_secs(45);
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -174,7 +169,8 @@ impl Pipeline {
         let client = client()?;
         for stage in self.stages.iter().filter(|stage| stage.process.is_some()) {
             let url = format!("http://127.0.0.1:{}/ready", stage.admin);
-            self.wait_for(&format!("{} is ready", stage.name), START, async || {
+            self.wait_for(&format!("{} is ready", stage.name), HANG, async || {
+                anyhow::ensure!(!stage.process.as_ref().is_none_or(Process::has_ended), "it has ended");
                 Ok(matches!(send(client.get(&url)).await, Ok((200, _))))
             })
             .await?;
@@ -224,7 +220,7 @@ impl Pipeline {
     pub fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         let log = self.log(name);
         let mut process = self.stage(name)?.process.take().context("it does not run")?;
-        process.stop(Signal::TERM, STOP).with_context(|| log_tail(&log))?;
+        process.stop(Signal::TERM, HANG).with_context(|| log_tail(&log))?;
         let status = process.finish()?;
         anyhow::ensure!(status.success(), "{name} ended with {status}\n{}", log_tail(&log));
         Ok(())
@@ -262,6 +258,20 @@ impl Pipeline {
             sum += text.lines().filter_map(|line| value_of(line, name, labels)).sum::<f64>();
         }
         Ok(sum)
+    }
+
+    /// The least that a metric is in any process of a stage; 0 where one does not have it yet.
+    ///
+    /// # Errors
+    /// When a process does not answer.
+    pub async fn least_metric(&self, program: &str, name: &str) -> anyhow::Result<f64> {
+        let mut least = f64::INFINITY;
+        for stage in self.stages.iter().filter(|stage| stage.program == program && stage.process.is_some()) {
+            let url = format!("http://127.0.0.1:{}/metrics", stage.admin);
+            let (_, text) = send(client()?.get(url)).await?;
+            least = least.min(text.lines().find_map(|line| value_of(line, name, &[])).unwrap_or_default());
+        }
+        Ok(least)
     }
 
     /// Where each process answers to `/metrics`: its name, its program, and `127.0.0.1:<port>`. The address of one that
@@ -346,7 +356,7 @@ async fn start_simulator(dir: &Path, settings: &Value) -> anyhow::Result<(Proces
         user: None,
     };
     let process = program.start("KILL")?;
-    let end = Instant::now() + START;
+    let end = Instant::now() + HANG;
     loop {
         let text = fs::read_to_string(&log).unwrap_or_default();
         if let Some((line, _)) = text.split_once('\n') {

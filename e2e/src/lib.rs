@@ -4,6 +4,13 @@
 //! simulated portal on them, [`portal`] asks that portal what it saw. Nothing here is part of a running
 //! installation: it serves the tests of all crates (by the program `with-services`) and the demo.
 
+use std::time::Duration;
+
+/// What takes longer hangs: for whatever tests and benchmarks wait for. Far from what anything needs, so that a slow or
+/// busy machine changes no result; below the time after which nextest kills a test, so that a test says itself what it
+/// waited for.
+pub const HANG: Duration = Duration::from_mins(5);
+
 pub mod harness;
 pub mod portal;
 pub mod services;

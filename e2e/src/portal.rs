@@ -322,7 +322,7 @@ impl PortalControl {
 /// # Errors
 /// When TLS cannot be prepared.
 pub fn client() -> anyhow::Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(30)).build()?)
+    Ok(reqwest::Client::builder().no_proxy().timeout(crate::HANG).build()?)
 }
 
 /// Sends a request; answers status and text.

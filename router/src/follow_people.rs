@@ -12,6 +12,8 @@ use store::{Intervals, KnownPeople, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::metrics::RouterMetrics;
+
 /// How often is looked for a change.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,7 @@ pub(crate) struct FollowPeople {
     pub(crate) portals: BTreeMap<PortalName, FollowedPeople>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<RouterMetrics>,
 }
 
 /// What is known of one portal's people.
@@ -74,6 +77,7 @@ impl FollowPeople {
             let first = followed.seen == 0;
             followed.seen = change;
             let before = followed.known.send_replace(Arc::new(known.clone()));
+            self.metrics.roster_followed(portal, change);
             // Who is back may take what waits.
             if !first && known.lets_more_than(&before) {
                 self.store.look_at_holds(portal).await?;

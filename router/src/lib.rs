@@ -95,6 +95,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         portals: BTreeMap::new(),
         store: Arc::clone(&store),
         clock: Arc::clone(&context.clock),
+        metrics: Arc::clone(&metrics),
     };
     for portal in &config.portals {
         let followed = people.portals.entry(portal.name.clone()).or_default();

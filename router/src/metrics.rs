@@ -42,8 +42,7 @@ pub(crate) struct RouterMetrics {
     routing_version: IntGaugeVec,
     /// `rota_routing_unreadable`
     routing_unreadable: IntGaugeVec,
-    /// `rota_roster_questions_total`
-    roster: IntCounterVec,
+    roster: RosterMetrics,
     /// `rota_answer_timers_total`
     timers: IntCounterVec,
     /// `rota_lead_answer_seconds`
@@ -77,6 +76,36 @@ impl ClientCounters {
                 "Decisions about leads whose client somebody of the routing has: kept (he got the lead), stood_in (his \
                  substitute or successor did), waits (it is held for him), given_away (the queue gave it)",
                 &["portal", "outcome"],
+            )?,
+        })
+    }
+}
+
+/// What is known of people.
+#[derive(Debug)]
+struct RosterMetrics {
+    /// `rota_roster_change`
+    change: IntGaugeVec,
+    /// `rota_roster_questions_total`
+    questions: IntCounterVec,
+}
+
+impl RosterMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            change: gauge(
+                registry,
+                "rota_roster_change",
+                "The number of the last change of what is known of people that this router goes by; routers that differ for \
+                 longer than some seconds do not follow",
+                &["portal"],
+            )?,
+            questions: counter(
+                registry,
+                "rota_roster_questions_total",
+                "Questions to a portal who is at work, by source: people (who is active), time_zones, working_days, \
+                 open_leads, calendar and messenger (absences). Refused: leads are distributed without it",
+                &["portal", "source", "outcome"],
             )?,
         })
     }
@@ -177,13 +206,7 @@ impl RouterMetrics {
                 "1 while the current version of the routing cannot be read and an older one decides",
                 &["portal"],
             )?,
-            roster: counter(
-                registry,
-                "rota_roster_questions_total",
-                "Questions to a portal who is at work, by source: people (who is active), time_zones, working_days, \
-                 open_leads, calendar and messenger (absences). Refused: leads are distributed without it",
-                &["portal", "source", "outcome"],
-            )?,
+            roster: RosterMetrics::register(registry)?,
             timers: counter(
                 registry,
                 "rota_answer_timers_total",
@@ -230,7 +253,10 @@ impl RouterMetrics {
     pub(crate) fn roster_asked(&self, portal: &PortalName, source: RosterSource, answered: bool) {
         for (outcome, is_it) in [("answered", answered), ("refused", !answered)] {
             // Both are there from the first question on.
-            self.roster.with_label_values(&[portal.as_str(), source.as_str(), outcome]).inc_by(is_it.into());
+            self.roster
+                .questions
+                .with_label_values(&[portal.as_str(), source.as_str(), outcome])
+                .inc_by(is_it.into());
         }
     }
 
@@ -264,6 +290,12 @@ impl RouterMetrics {
         let version = i64::try_from(routing.version()).unwrap_or(i64::MAX);
         self.routing_version.with_label_values(&[portal]).set(version);
         self.routing_unreadable.with_label_values(&[portal]).set(0);
+    }
+
+    /// People are as this change of the roster says from now on.
+    pub(crate) fn roster_followed(&self, portal: &PortalName, change: u64) {
+        let change = i64::try_from(change).unwrap_or(i64::MAX);
+        self.roster.change.with_label_values(&[portal.as_str()]).set(change);
     }
 
     pub(crate) fn unreadable_routing(&self, portal: &PortalName) {

@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 
 const SECRET: &str = "s3cretpart";
 
+/// What takes longer hangs, however busy the machine is.
+const HANG: Duration = Duration::from_mins(5);
+
 /// Takes one connection, reads one request, answers with `answer` and closes.
 async fn serve(answer: Vec<u8>) -> (HttpTransport, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -25,7 +28,7 @@ async fn serve(answer: Vec<u8>) -> (HttpTransport, JoinHandle<String>) {
         drop(stream.shutdown().await);
         request
     });
-    (transport(port, Duration::from_secs(10)), server)
+    (transport(port, HANG), server)
 }
 
 async fn read_request(stream: &mut TcpStream) -> String {
@@ -47,7 +50,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 
 fn transport(port: u16, timeout: Duration) -> HttpTransport {
     let url = SecretString::from(format!("http://127.0.0.1:{port}/rest/1/{SECRET}/"));
-    HttpTransport::new(&url, HttpSettings { timeout, connect_timeout: timeout, allow_http: false }).unwrap()
+    HttpTransport::new(&url, HttpSettings { timeout, connect_timeout: HANG, allow_http: false }).unwrap()
 }
 
 fn http(head: &str, body: &str) -> Vec<u8> {
@@ -94,7 +97,7 @@ async fn no_connection_is_surely_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let error = transport(port, Duration::from_secs(10)).send("server.time", &json!({})).await.unwrap_err();
+    let error = transport(port, HANG).send("server.time", &json!({})).await.unwrap_err();
     assert!(matches!(error, TransportError::NotSent(_)), "{error:?}");
     assert_no_secret(&error);
 }
@@ -115,7 +118,8 @@ async fn a_lost_answer_may_have_run() {
 async fn a_timeout_may_have_run() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let error = transport(port, Duration::from_millis(200)).send("batch", &json!({})).await.unwrap_err();
+    // Long enough for the connection to stand.
+    let error = transport(port, Duration::from_secs(2)).send("batch", &json!({})).await.unwrap_err();
     assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
     assert_no_secret(&error);
 }

@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 
 use crate::ground::{DELAYS, GARBAGE, Ground, Trouble, event, message, wait_for};
 
-const PAUSE: Duration = Duration::from_millis(700);
+/// Longer than three messages need on any machine.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// What a handler does with a message.
 enum Step {

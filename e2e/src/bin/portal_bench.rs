@@ -67,6 +67,9 @@ async fn measure(only: Option<&str>) -> anyhow::Result<()> {
     if wanted("method") {
         method_time(&services).await?;
     }
+    if wanted("held") {
+        held(&services).await?;
+    }
     if wanted("sequential") {
         sequential(&services).await?;
     }
@@ -229,6 +232,55 @@ fn ideal_drain(leads: usize, update: f64, limit: f64, bucket: f64) -> f64 {
         }
     }
     now
+}
+
+/// Leads that wait until somebody is back, in a portal with the limits of Enterprise.
+async fn held(services: &Services) -> anyhow::Result<()> {
+    const LEADS: u32 = 10_000;
+    let portal = json!({ "cost_ms": { "crm.lead.update": 1 }, "event_delay_ms": [0, 0],
+                         "burst": 250, "per_second": 50 });
+    let keys = vec!["limits: { burst: 250, per_second: 50 }".to_owned()];
+    let pipeline = start(services, 1, (portal, ROUTING), keys, 1_000_000).await?;
+    let all = |arguments: &[&str]| {
+        ["ann", "bob", "cid", "dan", "eve"].iter().try_for_each(|person| {
+            let output = pipeline.rota(&[&["people", arguments[0], person], &arguments[1..]].concat())?;
+            ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            Ok(())
+        })
+    };
+    all(&["pause", "--for", "9h"])?;
+    // Routers look once a second.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let created = Instant::now();
+    pipeline.portal.add_leads(&json!({ "count": LEADS })).await?;
+    pipeline
+        .wait_for("all are held", PATIENCE, async || {
+            Ok(pipeline.metric("router", "rota_held_leads", &[]).await? >= f64::from(LEADS))
+        })
+        .await?;
+    let (took_to_hold, before) = (created.elapsed(), pipeline.portal.stats().await?);
+    all(&["resume"])?;
+    let started = Instant::now();
+    let updates = |stats: &Stats| stats.commands.get("crm.lead.update").copied().unwrap_or_default();
+    pipeline
+        .wait_for("all are given", PATIENCE, async || {
+            Ok(updates(&pipeline.portal.stats().await?) >= updates(&before) + u64::from(LEADS))
+        })
+        .await?;
+    let (took, stats) = (started.elapsed(), pipeline.portal.stats().await?);
+    let leads = pipeline.portal.leads().await?;
+    ensure!(leads.iter().all(|lead| lead.history.len() == 1), "an owner was set twice, or never");
+    let requests = stats.requests - before.requests;
+    say(&format!(
+        "held: 10,000 leads, 250 requests and 50 a second, 1 router, 1 notifier\n    held {:.1} s after the first came \
+         (counted each 10 s), given in {:.1} s: {:.1} leads/s, {:.1} leads per request, {} refused as too fast",
+        took_to_hold.as_secs_f64(),
+        took.as_secs_f64(),
+        f64::from(LEADS) / took.as_secs_f64(),
+        f64::from(LEADS) / f64::from(u32::try_from(requests)?),
+        stats.refused,
+    ));
+    stop(pipeline).await
 }
 
 /// The usual hook: six requests one after the other for each lead, no faster than the portal takes for ever.

@@ -16,9 +16,9 @@ use super::find;
 use super::process::{Process, Program, log_tail, wait_until};
 
 /// `initdb` takes about 1 s on two cores that builds use too, the start 0.1 s.
-const START_DEADLINE: Duration = Duration::from_mins(1);
+const START_DEADLINE: Duration = crate::HANG;
 /// A fast shutdown ends all sessions and takes a fraction of a second.
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = crate::HANG;
 /// Another process may take the port between our choice and the server's start; thrice in a row is no accident.
 const START_TRIES: usize = 3;
 /// The user that we change to when we are root. The packages of all systems make it.

@@ -16,7 +16,7 @@ use super::find;
 use super::process::{Process, Program, log_tail, wait_until};
 
 /// Prometheus answers after 0.3 s, the exporter after 0.1 s, on two cores that builds use too.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = crate::HANG;
 /// Another process may take a port between our choice and the server's start; thrice in a row is no accident.
 const START_TRIES: usize = 3;
 /// What Prometheus writes to its log when rules are loaded and queries are answered.

@@ -18,9 +18,9 @@ use super::find;
 use super::process::{Process, Program, log_tail, wait_until};
 
 /// It answers after 4–7 s on two cores that builds use too.
-const START_DEADLINE: Duration = Duration::from_mins(1);
+const START_DEADLINE: Duration = crate::HANG;
 /// It takes 1–2 s, longer with many queues.
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = crate::HANG;
 /// Another process may take a port between our choice and the server's start; thrice in a row is no accident.
 const START_TRIES: usize = 3;
 /// The share of the machine's memory above which the node blocks publishers, and one that is always exceeded.

@@ -63,7 +63,7 @@ async fn asked_one_by_one(clocked: &Clocked) -> u64 {
     count("crm.activity.list") - count("crm.stagehistory.list")
 }
 
-/// Two looks at the timers, and one for notices.
+/// Two looks at the timers, and one for notices: time for what must not happen.
 async fn pause() {
     tokio::time::sleep(Duration::from_secs(16)).await;
 }
@@ -213,7 +213,10 @@ async fn working_hours_count_and_a_portal_that_does_not_tell_takes_no_lead_from_
     // Two minutes past nine in the morning, then ten.
     clocked.advance(SignedDuration::from_hours(13) + SignedDuration::from_mins(12));
     pause().await;
+    let before = asked_one_by_one(&clocked).await;
     clocked.advance(SignedDuration::from_mins(8));
+    let asked = async || Ok(asked_one_by_one(&clocked).await > before);
+    clocked.wait_for("the portal is asked in vain", asked).await;
     pause().await;
     assert_eq!(owner(&clocked, lead).await, "11");
     assert_eq!(told(&clocked).await.len(), 1);

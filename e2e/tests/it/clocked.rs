@@ -17,7 +17,7 @@ use store::{Decisions as _, SavedDecision, Waiting as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::common_parts::{SOON, amqp_url, database_url};
+use crate::common_parts::{SOON, amqp_url, database_url, roster_change};
 
 /// Running stages; dropping it ends them.
 pub struct Clocked {
@@ -77,21 +77,11 @@ impl Clocked {
         self.clock.advance(by);
     }
 
-    /// Waits until `condition` holds; panics when it does not within a minute.
+    /// Waits until `condition` holds; panics when it does not for very long.
     pub async fn wait_for(&self, what: &str, condition: impl AsyncFn() -> anyhow::Result<bool>) {
-        self.wait_within(SOON, what, condition).await;
-    }
-
-    /// The same, with another limit.
-    pub async fn wait_within(
-        &self,
-        limit: Duration,
-        what: &str,
-        condition: impl AsyncFn() -> anyhow::Result<bool>,
-    ) {
-        let end = Instant::now() + limit;
+        let end = Instant::now() + SOON;
         while !condition().await.unwrap_or_else(|error| panic!("{what}: {error:#}")) {
-            assert!(Instant::now() < end, "not within {limit:?}: {what}");
+            assert!(Instant::now() < end, "not within {SOON:?}: {what}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -109,6 +99,31 @@ impl Clocked {
             Ok(waiting.held == u64::try_from(count)?)
         })
         .await;
+    }
+
+    /// Waits until each router goes by what is known of people now.
+    pub async fn wait_until_followed(&self) {
+        let change = roster_change(&self.ground.database_url).await;
+        self.wait_for(&format!("change {change} of the roster is followed"), async || {
+            for port in &self.routers {
+                if self.sum_at(*port, |series| series.starts_with("rota_roster_change{")).await < change {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await;
+    }
+
+    /// Waits until the portal was asked who is at work after now, and each router knows the answer.
+    pub async fn wait_for_roster(&self) {
+        // The question that is under way may be from before.
+        let second = roster_change(&self.ground.database_url).await + 2.0;
+        self.wait_for("the portal has told who is at work", async || {
+            Ok(roster_change(&self.ground.database_url).await >= second)
+        })
+        .await;
+        self.wait_until_followed().await;
     }
 
     /// How a giving of a lead was decided.
@@ -139,13 +154,17 @@ impl Clocked {
     async fn sum_of(&self, is_wanted: impl Fn(&str) -> bool) -> f64 {
         let mut sum = 0.0;
         for port in &self.routers {
-            let url = format!("http://127.0.0.1:{port}/metrics");
-            let (_, text) = send(client().unwrap().get(url)).await.unwrap();
-            let values = text.lines().filter_map(|line| line.rsplit_once(' '));
-            let values = values.filter(|(series, _)| is_wanted(series));
-            sum += values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum::<f64>();
+            sum += self.sum_at(*port, &is_wanted).await;
         }
         sum
+    }
+
+    async fn sum_at(&self, port: u16, is_wanted: impl Fn(&str) -> bool) -> f64 {
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let (_, text) = send(client().unwrap().get(url)).await.unwrap();
+        let values = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let values = values.filter(|(series, _)| is_wanted(series));
+        values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
     }
 
     /// Requests that were sent for leads.

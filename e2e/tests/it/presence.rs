@@ -8,14 +8,14 @@ use common::messages::{AssignmentKey, Epoch};
 use e2e::harness::{PORTAL, Pipeline, Plan};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use store::Decisions as _;
 use store::postgres::Postgres;
+use store::{Decisions as _, RosterSource, Rosters as _};
 
-use crate::common_parts::{SOON, assert_spent, plan, start, wait_for_notices};
+use crate::common_parts::{SOON, assert_spent, plan, start, wait_for_notices, wait_until_followed};
 
 const PEOPLE: &str = "people: { p11: { user: 11 }, p12: { user: 12 }, p13: { user: 13 }, p14: { user: 14 } }";
 
-/// Four people in turn; the portal is asked every second.
+/// Four people in turn. The portal is asked every two seconds; what it said counts for ten.
 fn office(queue: &str) -> Plan {
     let mut plan = plan();
     plan.routing = format!(
@@ -23,7 +23,7 @@ fn office(queue: &str) -> Plan {
          queues: {{ main: {{ members: [p11, p12, p13, p14], strategy: rotation{queue} }} }}\n\
          default: {{ queue: main }}\n"
     );
-    plan.config.push_str("\nroster: { every: 1s, absences_every: 1s }");
+    plan.config.push_str("\nroster: { every: 2s, absences_every: 2s }");
     plan
 }
 
@@ -55,8 +55,21 @@ async fn wait_for(pipeline: &Pipeline, expected: [(u64, &str); 4]) {
         .wait_for(&format!("{expected:?}"), SOON, async || Ok(whereabouts(pipeline) == expected))
         .await
         .unwrap();
-    // Routers look once a second.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    wait_until_followed(pipeline).await;
+}
+
+/// Waits until the routers know that this person has so many leads.
+async fn wait_for_open_leads(pipeline: &Pipeline, user: u64, count: u64) {
+    let store = Postgres::prepare(&pipeline.database_url.clone().into(), 1).unwrap();
+    let acme = PORTAL.parse().unwrap();
+    let is_told = async || {
+        let roster = store.roster(&acme, now()).await?;
+        let mut facts = roster.readings.iter().filter(|reading| reading.source == RosterSource::OpenLeads);
+        let said = facts.next().and_then(|reading| reading.facts.as_ref());
+        Ok(said.is_some_and(|(facts, _)| facts[user.to_string()] == json!(count)))
+    };
+    pipeline.wait_for("the portal has counted", SOON, is_told).await.unwrap();
+    wait_until_followed(pipeline).await;
 }
 
 /// Leads by owner, without those that nobody was given.
@@ -103,7 +116,7 @@ async fn who_is_dismissed_on_leave_or_travelling_gets_nothing() {
     portal.add_leads(&json!({ "count": 6 })).await.unwrap();
     wait_for_notices(&pipeline, 6).await;
     assert_eq!(owners(&pipeline).await, [("14".to_owned(), 6)].into());
-    assert_spent(&pipeline.portal, "dismissed, on leave, travelling: 6 leads", 10).await;
+    assert_spent(&pipeline.portal, "dismissed, on leave, travelling: 6 leads", 12).await;
 }
 
 #[tokio::test]
@@ -130,7 +143,7 @@ async fn a_queue_that_asks_for_an_open_working_day_passes_over_all_others() {
     portal.set_working_day(12, &day("OPENED", now())).await.unwrap();
     wait_for_notices(&pipeline, 8).await;
     assert_eq!(owners(&pipeline).await.get("12"), Some(&2));
-    assert_spent(&pipeline.portal, "working days closed, forgotten, expired, not kept: 8 leads", 14).await;
+    assert_spent(&pipeline.portal, "working days closed, forgotten, expired, not kept: 8 leads", 24).await;
 }
 
 #[tokio::test]
@@ -170,7 +183,7 @@ async fn three_routers_give_nobody_more_open_leads_than_his_limit() {
     // Of the leads that were there before us, and are nobody's business here, two are p11's.
     let old = json!({ "count": 2, "fields": { "ASSIGNED_BY_ID": "11" }, "events": false });
     pipeline.portal.add_leads(&old).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    wait_for_open_leads(&pipeline, 11, 2).await;
     pipeline.portal.add_leads(&json!({ "count": 14 })).await.unwrap();
     wait_for_notices(&pipeline, 10).await;
     held(&pipeline, 3.0, 4.0).await;
@@ -184,7 +197,7 @@ async fn three_routers_give_nobody_more_open_leads_than_his_limit() {
     pipeline.portal.change_lead(id, &json!({ "STATUS_ID": "CONVERTED" })).await.unwrap();
     wait_for_notices(&pipeline, 11).await;
     held(&pipeline, 3.0, 3.0).await;
-    assert_spent(&pipeline.portal, "three routers, limit of open leads: 14 leads", 25).await;
+    assert_spent(&pipeline.portal, "three routers, limit of open leads: 14 leads", 56).await;
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ fn own_broker_and_its_files_go_when_their_starter_is_killed() {
     starter.kill().unwrap();
     starter.wait().unwrap();
 
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + e2e::HANG;
     while ports.iter().any(|port| is_open(*port)) || dir.path().read_dir().unwrap().next().is_some() {
         assert!(Instant::now() < end, "a server or its files are still there");
         thread::sleep(Duration::from_millis(50));

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// For whatever is waited for. It has to come; how fast is not asked.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(5);
 
 /// A portal that ends with its test.
 pub struct Portal {

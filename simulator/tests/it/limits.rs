@@ -55,17 +55,17 @@ async fn refused_requests_fill_the_bucket_too_if_they_count() {
 
 #[tokio::test]
 async fn a_method_that_used_up_its_time_is_blocked_alone() {
-    // Spent, a call would take half a minute.
+    // Spent, a call would take five minutes.
     let settings =
-        json!({ "operating_limit": 40.0, "cost_ms": { "crm.lead.get": 30_000 }, "account_only": true });
+        json!({ "operating_limit": 400.0, "cost_ms": { "crm.lead.get": 300_000 }, "account_only": true });
     let portal = Portal::start(settings).await;
     portal.add(json!({ "count": 1 })).await;
     let start = Instant::now();
     let first = portal.success("crm.lead.get", json!({ "id": 1 })).await["time"].take();
-    assert_eq!(first["operating"], json!(30.0));
+    assert_eq!(first["operating"], json!(300.0));
     assert!(first["operating_reset_at"].as_f64() > first["start"].as_f64());
     // The call that crosses the limit still runs.
-    assert_eq!(portal.success("crm.lead.get", json!({ "id": 1 })).await["time"]["operating"], json!(60.0));
+    assert_eq!(portal.success("crm.lead.get", json!({ "id": 1 })).await["time"]["operating"], json!(600.0));
 
     let text = "Method is blocked due to operation time limit.";
     let blocked = portal.call("crm.lead.get", json!({ "id": 1 })).await;
@@ -76,7 +76,7 @@ async fn a_method_that_used_up_its_time_is_blocked_alone() {
         json!({ "get": { "error": "OPERATION_TIME_LIMIT", "error_description": text } })
     );
     assert_eq!(result["result"]["list"].as_array().unwrap().len(), 1, "other methods go on");
-    assert!(start.elapsed() < Duration::from_secs(30), "the time is accounted, not spent");
+    assert!(start.elapsed() < Duration::from_mins(5), "the time is accounted, not spent");
 
     portal.tell("settings", json!({ "operating_limit": 0 })).await;
     let time = portal.success("crm.lead.get", json!({ "id": 1 })).await["time"].take();
@@ -108,12 +108,14 @@ async fn many_short_commands_of_one_request_are_counted_together() {
 
 #[tokio::test]
 async fn the_front_end_gives_a_request_up_and_the_work_goes_on() {
-    let portal = Portal::start(json!({ "cost_ms": { "crm.lead.add": 100 }, "cut_after_ms": 250 })).await;
-    let cmd = json!({ "a": "crm.lead.add", "b": "crm.lead.add", "c": "crm.lead.add", "d": "crm.lead.add" });
+    let portal = Portal::start(json!({ "cost_ms": { "crm.lead.list": 5_000 }, "cut_after_ms": 500 })).await;
+    let cmd = json!({ "a": "crm.lead.add", "b": "crm.lead.list", "c": "crm.lead.add" });
     let cut = portal.call("batch", json!({ "cmd": cmd })).await;
     assert_eq!((cut.status, cut.kind.as_str()), (504, "text/html"));
     let there = portal.asked("leads").await.as_array().unwrap().len();
-    assert!((2..4).contains(&there), "{there} of four at the cut");
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(portal.asked("leads").await.as_array().unwrap().len(), 4);
+    assert!(there < 2, "{there} of two at the cut");
+    eventually("both leads", async || {
+        (portal.asked("leads").await.as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
 }

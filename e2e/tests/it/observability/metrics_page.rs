@@ -17,8 +17,8 @@ const PAGE: &str = "docs/METRICS.md";
 const UPDATE: &str = "ROTA_UPDATE_DOCS";
 
 const HOW_TO_UPDATE: &str = "\
-cargo build --workspace --bins
-ROTA_UPDATE_DOCS=1 cargo run -q -p e2e --bin with-services -- cargo nextest run -p e2e metrics_page";
+cargo build --workspace --bins --tests
+ROTA_UPDATE_DOCS=1 target/debug/with-services cargo nextest run --workspace metrics_page";
 
 /// Sections of the page: the processes that have the metrics, in this order. What another set of processes has comes
 /// behind them.
