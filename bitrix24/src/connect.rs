@@ -7,6 +7,7 @@ use common::address::PortalAddresses;
 use common::budget::RequestBudget;
 use common::clock::Clock;
 use common::config;
+use common::ids::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::client::Portal;
@@ -73,6 +74,14 @@ pub fn address(webhook_url: &SecretString) -> String {
     format!("{scheme}://{host}")
 }
 
+/// In whose name the webhook acts: the number in its address, `https://acme.bitrix24.com/rest/1/…/`; `None` where there is
+/// none.
+#[must_use]
+pub fn webhook_user(webhook_url: &SecretString) -> Option<UserId> {
+    let (_, behind) = webhook_url.expose_secret().split_once("/rest/")?;
+    UserId::new(behind.split('/').next()?.parse().ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +95,15 @@ mod tests {
         ] {
             assert_eq!(address(&url.into()), expected);
         }
+    }
+
+    #[test]
+    fn the_webhooks_address_says_whose_it_is() {
+        let user = |url: &str| webhook_user(&url.into()).map(UserId::get);
+        assert_eq!(user("https://acme.bitrix24.com/rest/17/secret/"), Some(17));
+        assert_eq!(user("http://127.0.0.1:8080/b24/rest/1/secret"), Some(1));
+        assert_eq!(user("https://acme.bitrix24.com/rest/"), None);
+        assert_eq!(user("https://acme.bitrix24.com/rest/0/x"), None);
+        assert_eq!(user("https://acme.bitrix24.com/"), None);
     }
 }

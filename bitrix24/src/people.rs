@@ -40,6 +40,8 @@ pub struct Question {
     pub open_leads: bool,
     /// Absences that touch these days.
     pub absences: Option<(Date, Date)>,
+    /// Whether the portal keeps leads.
+    pub has_leads: bool,
 }
 
 /// What a source says of people; of whom it says nothing is not there.
@@ -60,6 +62,8 @@ pub struct People {
     pub calendar: Option<Answers<Vec<Away>>>,
     /// The same by the messenger.
     pub messenger: Option<Answers<Vec<Away>>>,
+    /// Whether the portal keeps leads: in the simple mode of its CRM each becomes a deal at once.
+    pub has_leads: Option<Result<bool, PortalError>>,
 }
 
 /// The working day of one person.
@@ -96,10 +100,26 @@ enum Asks<'a> {
     Open(UserId),
     Calendar,
     Messenger,
+    Mode,
 }
+
+/// Says whether the CRM keeps leads: 1 yes, 2 no, it is simple.
+///
+/// Source: page "Get Current CRM Mode" (`crm.settings.mode.get`).
+const MODE: &str = "crm.settings.mode.get";
+
+/// Its answer where every lead becomes a deal at once.
+const SIMPLE: u64 = 2;
 
 fn numbers(users: &[UserId]) -> Vec<u64> {
     users.iter().map(|user| user.get()).collect()
+}
+
+/// A mode that nobody knows is none in which leads are kept from us.
+fn keeps_leads(mode: &Value) -> Result<bool, PortalError> {
+    let mode = unsigned(mode);
+    let unexpected = || PortalError::Unexpected { method: MODE.to_owned(), expected: "the number of a mode" };
+    Ok(mode.ok_or_else(unexpected)? != SIMPLE)
 }
 
 impl Portal {
@@ -137,6 +157,11 @@ impl Portal {
             let params = json!({ "ID": numbers(list), "RESULT_TYPE": "array" });
             asked.push((Asks::Messenger, Command::of("im.user.list.get", &params)));
         }
+        // In the same request, so it costs nothing; what it answers has nothing to do with people.
+        if question.has_leads {
+            asked.push((Asks::Mode, Command::of(MODE, &json!({}))));
+        }
+        let mut has_leads = None;
         let (mut active, mut zones) = (Source::default(), Source::default());
         let (mut days, mut open) = (Source::default(), Source::default());
         let (mut calendar, mut messenger) = (Source::default(), Source::default());
@@ -157,6 +182,7 @@ impl Portal {
                     }
                     Asks::Calendar => calendar.take(outcome.map(|rows| in_calendar(&rows))),
                     Asks::Messenger => messenger.take(outcome.map(|rows| in_messenger(&rows, now))),
+                    Asks::Mode => has_leads = Some(outcome.and_then(|mode| keeps_leads(&mode))),
                 }
             }
         }
@@ -171,6 +197,7 @@ impl Portal {
             open_leads: question.open_leads.then(|| open.done()),
             calendar: question.absences.map(|_| calendar.done()),
             messenger: question.absences.map(|_| messenger.done()),
+            has_leads,
         })
     }
 
@@ -321,6 +348,14 @@ mod tests {
 
     fn user(id: u64) -> UserId {
         UserId::new(id).unwrap()
+    }
+
+    #[test]
+    fn a_portal_in_simple_mode_keeps_no_leads() {
+        let keeps = |mode: Value| keeps_leads(&mode).ok();
+        assert_eq!([keeps(json!(1)), keeps(json!("1")), keeps(json!(3))], [Some(true); 3]);
+        assert_eq!([keeps(json!(2)), keeps(json!("2"))], [Some(false); 2]);
+        assert_eq!([keeps(json!(null)), keeps(json!([])), keeps(json!("x"))], [None; 3]);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use clap::Subcommand;
 use common::clock::{Clock as _, SystemClock};
-use distribution::{Language, Person, Routing, Whereabouts};
+use distribution::{Language, Person, Role, Routing, Whereabouts};
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use store::{KnownPeople, OwnAbsence, OwnKind, Rosters as _};
+use store::{Counting, Decisions as _, KnownPeople, OwnAbsence, OwnKind, Rosters as _};
 
 use crate::failure::Failure;
 use crate::output;
@@ -17,9 +17,9 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Subcommand)]
 pub(crate) enum People {
-    /// Shows who takes leads now, why others do not, and when that changes.
+    /// Shows for each person and queue who takes leads now, why others do not, and when that changes.
     ///
-    /// By schedules, pauses and absences, and by what the portal told the routers last.
+    /// It is what a decision about a new lead would find: by schedules, pauses, absences and limits, by what the portal told the routers last, and by what people were given. A line without a queue is for leads that a rule gives by name.
     List {
         /// A JSON list instead of a table.
         #[arg(long)]
@@ -186,6 +186,15 @@ fn local(moment: Timestamp, routing: &Routing) -> String {
     moment.to_zoned(routing.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
+/// For what leads he is asked, and as what.
+fn asked_for(one: &Whereabouts) -> String {
+    match (&one.queue, one.role) {
+        (Some(queue), Role::OnDuty) => format!("{queue}, on duty"),
+        (Some(queue), _) => queue.to_string(),
+        (None, _) => "by name".to_owned(),
+    }
+}
+
 async fn list(place: &Place, as_json: bool) -> Result<u8, Failure> {
     let opened = place.open().await?;
     let (routing, now) = (opened.routing().await?, SystemClock.now());
@@ -198,7 +207,8 @@ async fn list(place: &Place, as_json: bool) -> Result<u8, Failure> {
     let own = state.own.clone();
     let known = KnownPeople::from_store(state);
     let routing = routing.with_portal_zones(&known.time_zones());
-    let roster = known.roster(&routing, &std::collections::BTreeMap::new(), opened.intervals, now);
+    let given = opened.store.given(&opened.portal, &Counting::of(&routing, known.counted_at(), now)).await?;
+    let roster = known.roster(&routing, &given, opened.intervals, now);
     let people = routing.whereabouts(&roster, now);
     let note = |one: &Whereabouts| {
         let mine = own.iter().find(|own| own.user == one.user && own.from <= now);
@@ -210,7 +220,7 @@ async fn list(place: &Place, as_json: bool) -> Result<u8, Failure> {
     if as_json {
         let row = |one: &Whereabouts| {
             json!({
-                "person": one.person, "user": one.user, "takes_leads": one.reason.is_none(), "why": one.reason,
+                "person": one.person, "user": one.user, "queue": one.queue, "as": one.role, "takes_leads": one.reason.is_none(), "why": one.reason,
                 "changes_at": one.changes_at, "note": note(one), "open": roster.get(one.user).open,
             })
         };
@@ -220,6 +230,7 @@ async fn list(place: &Place, as_json: bool) -> Result<u8, Failure> {
     let row = |one: &Whereabouts| {
         vec![
             one.person.to_string(),
+            asked_for(one),
             if one.reason.is_none() { "yes" } else { "no" }.to_owned(),
             one.changes_at.map(|at| local(at, &routing)).unwrap_or_default(),
             one.why(&routing, now, Language::English),
@@ -227,7 +238,10 @@ async fn list(place: &Place, as_json: bool) -> Result<u8, Failure> {
         ]
     };
     let rows: Vec<Vec<String>> = people.iter().map(row).collect();
-    output::print(&output::text_table(&["person", "takes leads", "changes at", "why not", "noted"], &rows));
+    output::print(&output::text_table(
+        &["person", "for", "takes leads", "changes at", "why not", "noted"],
+        &rows,
+    ));
     for (source, problem) in &problems {
         output::complain(&format!("the portal did not tell {source}: {problem}"));
     }

@@ -14,8 +14,8 @@ use distribution::{Credit, Routing};
 use serde_json::{Value, json};
 use store::postgres::Postgres;
 use store::{
-    Intervals, LedgerEntry, Ledgers as _, Manual, NewVersion, PublishedVersion, Store as _, StoreError,
-    Versions as _,
+    Intervals, LedgerEntry, Ledgers as _, Manual, NewVersion, PublishedVersion, Rosters as _, Store as _,
+    StoreError, Versions as _, WITHOUT_LEADS,
 };
 
 use crate::failure::Failure;
@@ -79,11 +79,21 @@ impl Place {
             Postgres::prepare(&config.database.url, 1).map_err(|error| Failure::arguments(chain(&error)))?;
         store.ping().await.map_err(|error| Failure::unreachable(&error))?;
         store.migrate().await.map_err(|error| Failure::unreachable(&error))?;
-        Ok(Opened { store, portal, intervals: Intervals::of(&config.roster) })
+        let opened = Opened { store, portal, intervals: Intervals::of(&config.roster) };
+        opened.warn_of_mode().await?;
+        Ok(opened)
     }
 }
 
 impl Opened {
+    /// Whatever is asked of such a portal, nothing of it will happen.
+    async fn warn_of_mode(&self) -> Result<(), Failure> {
+        if self.store.roster(&self.portal, SystemClock.now()).await?.has_leads == Some(false) {
+            output::complain(&format!("warning: portal {}: {WITHOUT_LEADS}", self.portal));
+        }
+        Ok(())
+    }
+
     async fn current(&self) -> Result<PublishedVersion, Failure> {
         let versions = self.store.versions(&self.portal, u32::MAX).await?;
         let current = versions.iter().find(|version| version.current);

@@ -29,7 +29,8 @@ use crate::strategy::{self, Asked, Choice};
 
 /// Decides who gets `lead` at the time `now`.
 ///
-/// 1. A lead that is converted or junk is skipped, and one that belongs to somebody from whom none may be taken.
+/// 1. A lead that is converted or junk is skipped, one that belongs to somebody from whom none may be taken, and one that
+///    a person made for themselves.
 /// 2. The first rule whose conditions are all met, and whose tree has a case for the lead, decides, else the default.
 /// 3. A queue chooses one of its members by its strategy; when none may take the lead, it tries what its `if_nobody`
 ///    says. A person who is named takes the lead and no ledger is charged; when he may not, the rule's `if_nobody` is
@@ -46,7 +47,7 @@ pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, 
 /// Decides one giving of a lead, which may be another than the first.
 ///
 /// As [`decide`], but
-/// - a robot may take a lead from anybody, and a lead that was not answered is taken only from who did not answer it;
+/// - a robot may take a lead from anybody, also from who made it for themselves, and a lead that was not answered is taken only from who did not answer it;
 /// - where [`Giving::to`] names a queue or a person of the routing, no rule is looked at; a name that is not there is
 ///   told in the explanation, and the rules decide;
 /// - nobody who had the lead before in this round gets it;
@@ -62,7 +63,7 @@ pub fn decide_giving(
     now: Timestamp,
 ) -> Decision {
     let mut reasoning = Reasoning::new(routing, giving, now);
-    if let Some(reason) = already_final(lead).or_else(|| already_taken(lead, giving, routing)) {
+    if let Some(reason) = left_alone(lead, giving, routing) {
         return reasoning.skip(reason);
     }
     let handover = reasoning.handover(routing, lead, giving, now);
@@ -103,8 +104,8 @@ impl Routing {
         now: Timestamp,
     ) -> Option<ClientSought> {
         let asks = |queue: &Queue| queue.sticky.is_some();
-        let left_alone = || already_final(lead).or_else(|| already_taken(lead, giving, self)).is_some();
-        if !self.queues.iter().any(asks) || giving.cause == Cause::Unanswered || left_alone() {
+        let is_left = || left_alone(lead, giving, self).is_some();
+        if !self.queues.iter().any(asks) || giving.cause == Cause::Unanswered || is_left() {
             return None;
         }
         let mut reasoning = Reasoning::new(self, giving, now);
@@ -159,6 +160,14 @@ fn named(destination: &Destination, routing: &Routing) -> Option<Handover> {
         }
     };
     Some(Handover { target, skills: Vec::new(), orders: None })
+}
+
+/// Why the lead is none of our business, if it is not.
+fn left_alone(lead: &Lead, giving: &Giving, routing: &Routing) -> Option<SkipReason> {
+    let of_maker = || giving.cause == Cause::New && routing.leaves_to_maker(lead);
+    already_final(lead)
+        .or_else(|| already_taken(lead, giving, routing))
+        .or_else(|| of_maker().then_some(SkipReason::MadeByHand))
 }
 
 /// The portal's own verdict on the lead, whatever its stages are called.

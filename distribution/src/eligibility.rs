@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::calendar::Calendar;
-use crate::explanation::{Limit, Reason};
+use crate::explanation::{Limit, Reason, Role};
 use crate::ids::UserId;
 use crate::name::Name;
 use crate::roster::Presence;
@@ -41,23 +41,28 @@ impl<'r> Demands<'r> {
         }
     }
 
-    /// Of who is looked at apart from any lead.
-    pub(crate) fn of_person(working_day: bool) -> Self {
-        Self { working_day, ..Self::of_rule(&[], &NOBODY) }
+    /// Of who is named by a rule, for a lead of which nothing is known.
+    pub(crate) fn of_rule_for_anything() -> Self {
+        Self::of_rule(&[], &NOBODY)
     }
 
-    /// Of who is asked for some lead of a queue.
-    pub(crate) fn of_anything(queue: &Queue) -> Self {
-        let limits = queue.limits;
-        Self { limits, absences: queue.absences_respected, ..Self::of_person(queue.working_day_required) }
+    /// Of who is asked as this for a fresh lead of a queue of which nothing is known.
+    pub(crate) fn of_anything(queue: &Queue, role: Role) -> Self {
+        Self::of_queue(queue, role, &[], &NOBODY, false)
     }
 
-    /// Of who is asked for a lead of a queue; `held` says that it was held until now.
-    pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name], had: &'r BTreeSet<UserId>, held: bool) -> Self {
+    /// Of who is asked as this for a lead of a queue; `held` says that it was held until now.
+    pub(crate) fn of_queue(
+        queue: &Queue,
+        role: Role,
+        skills: &'r [Name],
+        had: &'r BTreeSet<UserId>,
+        held: bool,
+    ) -> Self {
         Self {
             release_per_minute: queue.hold.release_per_minute.filter(|_| held),
             skills,
-            working_day: queue.working_day_required,
+            working_day: queue.working_day.binds(role),
             absences: queue.absences_respected,
             limits: queue.limits,
             had,
@@ -101,6 +106,18 @@ impl<'r> Demands<'r> {
             Reason::AtLimit { limit, max, count }
         });
         at_limit(&person.limits, presence).or_else(|| at_limit(&self.limits, presence)).or(released)
+    }
+
+    /// When who may take one may not any more, as far as absences and schedules tell; `None` when they do not.
+    pub(crate) fn available_until(
+        &self,
+        person: &Person,
+        presence: &Presence,
+        calendar: &Calendar<'_>,
+    ) -> Option<Timestamp> {
+        let hours_end = person.hours.and_then(|hours| calendar.on_until(hours));
+        let away = presence.absent.iter().map(|absence| absence.0).filter(|from| *from > calendar.moment());
+        away.filter(|_| self.absences).chain(hours_end).min()
     }
 
     /// When he may take one at the earliest, as far as absences, pauses, schedules and days tell; `None` when they do not.

@@ -286,8 +286,27 @@ pub enum SkipReason {
     /// A person chose its owner: who has it is none of those from whom leads may be taken (`only_if_owner_in` of the
     /// routing file), or not the one who did not answer it.
     Taken,
+    /// A person made it for themselves.
+    MadeByHand,
     /// Nobody answered it, and nobody else may take it: it stays with who has it.
     NobodyElse,
+}
+
+impl SkipReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 5] = [Self::Converted, Self::Junk, Self::Taken, Self::MadeByHand, Self::NobodyElse];
+
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Converted => "converted",
+            Self::Junk => "junk",
+            Self::Taken => "taken",
+            Self::MadeByHand => "made_by_hand",
+            Self::NobodyElse => "nobody_else",
+        }
+    }
 }
 
 impl Explanation {

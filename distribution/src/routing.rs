@@ -15,8 +15,10 @@ use rustc_hash::FxHashSet;
 use crate::answer::AnswerRules;
 use crate::condition::{Condition, Expected};
 use crate::decision::Orders;
+use crate::explanation::Role;
 use crate::facts::Facts;
 use crate::ids::UserId;
+use crate::made_by_hand::MadeByHand;
 use crate::name::Name;
 use crate::rule_index::RuleIndex;
 use crate::schedule::{Holidays, Schedule};
@@ -31,6 +33,7 @@ pub struct Routing {
     pub(crate) holidays: Holidays,
     /// From whom leads may be taken; `None` for anybody. Leads of others were given by a person.
     pub(crate) only_from: Option<BTreeSet<UserId>>,
+    pub(crate) made_by_hand: MadeByHand,
     /// Each schedule that anybody or any rule follows, in each zone in which it is followed.
     pub(crate) hours: Vec<LocalSchedule>,
     /// Of phone numbers that are written without one, in digits.
@@ -121,8 +124,8 @@ pub struct Queue {
     pub strategy: Strategy,
     /// At least one; nobody twice.
     pub members: Vec<Member>,
-    /// Whether who takes its leads must have an open working day in the portal's time tracking.
-    pub working_day_required: bool,
+    /// Who must have an open working day in the portal's time tracking to take its leads.
+    pub working_day: WorkingDayOf,
     /// Whether who is on leave or away gets none.
     pub absences_respected: bool,
     /// How much each of its people may have, besides their own limits.
@@ -137,6 +140,40 @@ pub struct Queue {
     pub answer: Option<AnswerRules>,
     /// Whether who has the client of a lead gets it, if he does.
     pub sticky: Option<StickyRules>,
+}
+
+/// Of whom a queue wants an open working day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WorkingDayOf {
+    /// Of nobody.
+    #[default]
+    Nobody,
+    /// Of its members. Who is on duty answers for the queue whether his day is open or not: he is asked because nobody else
+    /// is there.
+    Members,
+    /// Of its members and of those on duty.
+    All,
+}
+
+impl WorkingDayOf {
+    /// Whether it binds who is asked as this. A rule that names a person asks for no working day.
+    #[must_use]
+    pub fn binds(self, role: Role) -> bool {
+        match (self, role) {
+            (Self::Nobody, _) | (_, Role::Named) | (Self::Members, Role::OnDuty) => false,
+            (Self::Members | Self::All, Role::Member | Role::Client | Role::Substitute | Role::Successor)
+            | (Self::All, Role::OnDuty) => true,
+        }
+    }
+}
+
+impl Queue {
+    /// Everybody whom it asks, and as what: its members, and those on duty where it asks them at all.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = (&Member, Role)> {
+        let on_duty: &[_] = if self.if_nobody.contains(&Fallback::OnDuty) { &self.on_duty } else { &[] };
+        let members = self.members.iter().map(|member| (member, Role::Member));
+        members.chain(on_duty.iter().map(|member| (member, Role::OnDuty)))
+    }
 }
 
 /// What is tried when nobody who should may take a lead.
@@ -319,12 +356,28 @@ impl Routing {
     /// Whether a decision depends on [`Presence::working_day`](crate::Presence::working_day).
     #[must_use]
     pub fn asks_working_days(&self) -> bool {
-        self.queues.iter().any(|queue| queue.working_day_required)
+        self.queues.iter().any(|queue| queue.working_day != WorkingDayOf::Nobody)
     }
 
     fn any_limit(&self, test: impl Fn(&Limits) -> bool) -> bool {
         self.people.iter().any(|person| test(&person.limits))
             || self.queues.iter().any(|queue| test(&queue.limits))
+    }
+
+    /// Every place that leads are sent to, by rules, their cases and the default.
+    pub(crate) fn handovers(&self) -> Vec<&Handover> {
+        fn of_route<'r>(route: &'r Route, into: &mut Vec<&'r Handover>) {
+            match route {
+                Route::To(handover) => into.push(handover),
+                Route::By(Tree { cases, otherwise, .. }) => {
+                    let cases = cases.iter().chain(otherwise.as_deref());
+                    cases.for_each(|case| of_route(&case.route, into));
+                }
+            }
+        }
+        let mut all = vec![&self.default];
+        self.rules.iter().for_each(|rule| of_route(&rule.route, &mut all));
+        all
     }
 
     /// The codes of the lead's fields that rules ask about, each once, such as `SOURCE_ID`.

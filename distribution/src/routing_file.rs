@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use crate::fields;
 use crate::ids::UserId;
+use crate::made_by_hand::MadeByHand;
 use crate::name::Name;
 use crate::routing::{Handover, Parties, Queue, Routing};
 use crate::rule_index::RuleIndex;
@@ -54,6 +55,9 @@ pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
 /// The version of the file's language that this crate reads.
 const VERSION: &str = "1";
 
+/// Whether leads that people made for themselves are left alone.
+const MADE_BY_HAND: &[(&str, bool)] = &[("leave", true), ("distribute", false)];
+
 /// The keys at the top of the file.
 const KEYS: &[&str] = &[
     "version",
@@ -63,6 +67,8 @@ const KEYS: &[&str] = &[
     "calendar",
     "schedules",
     "only_if_owner_in",
+    "made_by_hand",
+    "service_users",
     "people",
     "queues",
     "rules",
@@ -112,6 +118,9 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
     let fields = file.get("fields").map(|node| own_names(node, problems)).unwrap_or_default();
     let country_code = file.get("country_code").and_then(|node| sticky::country_code(node, problems));
     let only_from = file.get("only_if_owner_in").map(|node| owners(node, problems));
+    let left = queues::choice(&file, "made_by_hand", MADE_BY_HAND, true, problems);
+    let service_users =
+        file.get("service_users").map(|node| users(node, "service_users", problems)).unwrap_or_default();
     let mut times = Times::read(&file, problems);
     let people = match file.require("people", problems) {
         Some(node) => people::read(node, &mut times, problems),
@@ -136,6 +145,7 @@ fn routing(root: &Node, problems: &mut Problems) -> Option<Routing> {
         version: 0,
         parties: parties(&queues.list),
         only_from,
+        made_by_hand: MadeByHand { left: left?, service_users },
         country_code,
         fields: asks.fields.into_codes(),
         zone: asks.times.zone,
@@ -179,16 +189,22 @@ fn owners(node: &Node, problems: &mut Problems) -> BTreeSet<UserId> {
             "nobody is in `only_if_owner_in`, so that no lead with an owner would ever be given",
         );
     }
-    let mut owners = BTreeSet::new();
-    for item in section::items(node, "`only_if_owner_in`", problems) {
+    users(node, "only_if_owner_in", problems)
+}
+
+/// Reads a list of users by their numbers.
+fn users(node: &Node, key: &str, problems: &mut Problems) -> BTreeSet<UserId> {
+    let mut users = BTreeSet::new();
+    for item in section::items(node, &format!("`{key}`"), problems) {
         if let Some(user) = people::user(item) {
-            owners.insert(user);
+            users.insert(user);
         } else {
+            let what = if key == "only_if_owner_in" { "an owner" } else { "a user" };
             let hint = "these are the numbers in the addresses of people's pages in the portal";
-            problems.note_with(item.place, "an owner must be a whole number from 1", hint);
+            problems.note_with(item.place, format!("{what} must be a whole number from 1"), hint);
         }
     }
-    owners
+    users
 }
 
 /// Reads `fields: { product: UF_CRM_PRODUCT }`.

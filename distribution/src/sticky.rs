@@ -270,7 +270,7 @@ impl Asking<'_> {
                 let since = self.asked.held_since.unwrap_or(now);
                 let end = since.checked_add(longest).unwrap_or(Timestamp::MAX);
                 let presence = self.asked.roster.get(person.user);
-                let demands = self.asked.demands(self.queue);
+                let demands = self.asked.demands(self.queue, Role::Client);
                 let back = demands.available(&absent, &person, presence, self.asked.calendar);
                 if now >= end || back.is_some_and(|back| back > end) {
                     KeptOutcome::Otherwise
@@ -284,7 +284,7 @@ impl Asking<'_> {
     /// Why he may not take it, which is noted.
     fn refusal(&mut self, person: &Person, role: Role) -> Option<Reason> {
         let presence = self.asked.roster.get(person.user);
-        let refusal = self.asked.demands(self.queue).refusal(person, presence, self.asked.calendar);
+        let refusal = self.asked.demands(self.queue, role).refusal(person, presence, self.asked.calendar);
         let taken = if role == Role::Client { Reason::SameClient } else { Reason::StandsIn };
         let reason = refusal.clone().unwrap_or(taken);
         self.candidates.push(Candidate::new(person, role, Some(&self.queue.name), reason));

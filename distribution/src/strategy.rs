@@ -71,8 +71,8 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    pub(crate) fn demands(&self, queue: &Queue) -> Demands<'a> {
-        Demands::of_queue(queue, self.skills, self.had, self.held_since.is_some())
+    pub(crate) fn demands(&self, queue: &Queue, role: Role) -> Demands<'a> {
+        Demands::of_queue(queue, role, self.skills, self.had, self.held_since.is_some())
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Choice {
 /// Asks the members.
 pub(crate) fn ask_members(queue: &Queue, asked: Asked<'_>) -> Choice {
     let mut book = Book::open(&queue.ledger, asked);
-    let standings = standings(&queue.members, queue, &book, asked);
+    let standings = standings(&queue.members, queue, Role::Member, &book, asked);
     let is_eligible = |standing: &&Standing<'_>| standing.refusal.is_none();
     let on_duty = |standing: &Standing<'_>| {
         let user = standing.member.person.user;
@@ -123,14 +123,14 @@ pub(crate) fn ask_members(queue: &Queue, asked: Asked<'_>) -> Choice {
         // Who left is settled with the first lead that is given away, not with each that waits.
         entries: if pick.best.is_some() { book.entries } else { Vec::new() },
         candidates,
-        available: available(queue, &standings, asked),
+        available: available(queue, Role::Member, &standings, asked),
     }
 }
 
 /// Asks those on duty.
 pub(crate) fn ask_on_duty(queue: &Queue, asked: Asked<'_>) -> Choice {
     let mut book = Book::open(&queue.duty_ledger, asked);
-    let standings = standings(&queue.on_duty, queue, &book, asked);
+    let standings = standings(&queue.on_duty, queue, Role::OnDuty, &book, asked);
     let pick = Pick::by(Strategy::Rotation, &standings);
     pick.book(&standings, EntryKind::Turn, &mut book);
     let charge = pick.best.and_then(|best| charge_duty(queue, &best.member.person, asked));
@@ -148,13 +148,13 @@ pub(crate) fn ask_on_duty(queue: &Queue, asked: Asked<'_>) -> Choice {
     let mut entries = if pick.best.is_some() { book.entries } else { Vec::new() };
     let chosen = pick.best.map(|best| Arc::clone(&best.member.person));
     entries.extend(charge.into_iter().flat_map(|(_, entries)| entries));
-    Choice { chosen, entries, candidates, available: available(queue, &standings, asked) }
+    Choice { chosen, entries, candidates, available: available(queue, Role::OnDuty, &standings, asked) }
 }
 
 /// Makes a lead on duty a turn in the queue; `None` for who is no member of it, or owes enough.
 fn charge_duty(queue: &Queue, person: &Person, asked: Asked<'_>) -> Option<(CreditChange, Vec<LedgerEntry>)> {
     let mut book = Book::open(&queue.ledger, asked);
-    let standings = standings(&queue.members, queue, &book, asked);
+    let standings = standings(&queue.members, queue, Role::Member, &book, asked);
     let payer = standings.iter().find(|standing| standing.member.person.user == person.user)?;
     if payer.owes_enough() {
         return None;
@@ -188,7 +188,7 @@ pub(crate) fn charge_client(
         return None;
     }
     let mut book = Book::open(&queue.ledger, asked);
-    let standings = standings(&queue.members, queue, &book, asked);
+    let standings = standings(&queue.members, queue, Role::Member, &book, asked);
     let payer = standings.iter().find(|standing| standing.member.person.user == person.user)?;
     if payer.owes_enough() {
         return None;
@@ -210,10 +210,11 @@ struct Standing<'q> {
 fn standings<'q>(
     members: &'q [Member],
     queue: &Queue,
+    role: Role,
     book: &Book<'_>,
     asked: Asked<'_>,
 ) -> Vec<Standing<'q>> {
-    let demands = asked.demands(queue);
+    let demands = asked.demands(queue, role);
     let standing = |member: &'q Member| {
         let presence = asked.roster.get(member.person.user);
         Standing {
@@ -227,11 +228,11 @@ fn standings<'q>(
 }
 
 /// Only asked for when nobody may take the lead, but too cheap to ask twice.
-fn available(queue: &Queue, standings: &[Standing<'_>], asked: Asked<'_>) -> Option<Timestamp> {
+fn available(queue: &Queue, role: Role, standings: &[Standing<'_>], asked: Asked<'_>) -> Option<Timestamp> {
     if standings.iter().any(|standing| standing.refusal.is_none()) {
         return None;
     }
-    let demands = asked.demands(queue);
+    let demands = asked.demands(queue, role);
     let moment = |standing: &Standing<'_>| {
         let person = &standing.member.person;
         let presence = asked.roster.get(person.user);

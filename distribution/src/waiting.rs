@@ -68,11 +68,10 @@ impl Routing {
         while let Some(number) = waiting.pop() {
             let Some(queue) = self.queues.get(number).filter(|_| !asked.contains(&number)) else { continue };
             asked.push(number);
-            let on_duty: &[_] =
-                if queue.if_nobody.contains(&Fallback::OnDuty) { &queue.on_duty } else { &[] };
-            for member in queue.members.iter().chain(on_duty) {
+            for (member, role) in queue.everybody() {
                 let presence = roster.get(member.person.user);
-                let may = Demands::of_anything(queue).refusal(&member.person, presence, &calendar).is_none();
+                let demands = Demands::of_anything(queue, role);
+                let may = demands.refusal(&member.person, presence, &calendar).is_none();
                 if may && !takers.contains(&&member.person.name) {
                     takers.push(&member.person.name);
                 }

@@ -1,59 +1,89 @@
-//! Who is at work at one moment, and why others are not: for people who look, not for decisions.
+//! Who may take leads at one moment, of which queue, and why others may not: for people who look. It asks what a decision
+//! asks, so the two cannot disagree.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::answer::Then;
 use crate::calendar::Calendar;
 use crate::eligibility::Demands;
-use crate::explanation::{Language, Reason, reason_text};
+use crate::explanation::{Language, Reason, Role, reason_text};
+use crate::giving::Destination;
 use crate::ids::UserId;
 use crate::name::Name;
 use crate::roster::Roster;
-use crate::routing::{Person, Routing};
+use crate::routing::{Queue, Routing, Target};
 
-/// Where somebody is, as far as leads go.
+/// Where somebody is, as far as leads of one queue go, or of the rules that name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whereabouts {
-    /// His name in the routing file.
+    /// The name in the routing file.
     pub person: Name,
-    /// Who he is in the portal.
+    /// Who they are in the portal.
     pub user: UserId,
-    /// Why he takes no leads; `None` when he does.
+    /// The queue; `None` for leads that a rule gives to them by name.
+    pub queue: Option<Name>,
+    /// As what they are asked: [`Role::Member`], [`Role::OnDuty`] or [`Role::Named`].
+    pub role: Role,
+    /// Why they take no leads so; `None` when they do.
     pub reason: Option<Reason>,
-    /// When that changes by schedules, absences and pauses; `None` when they do not tell.
+    /// When that changes by schedules, absences, pauses and days; `None` when they do not tell.
     pub changes_at: Option<Timestamp>,
 }
 
 impl Routing {
-    /// Where everybody is, in the file's order. Limits of queues and skills play no part: they depend on the lead.
+    /// Where everybody is, in the file's order, and for each of their queues, as a decision about a fresh lead would find
+    /// it. Skills play no part: they depend on the lead.
     #[must_use]
     pub fn whereabouts(&self, roster: &Roster, now: Timestamp) -> Vec<Whereabouts> {
         let calendar = Calendar::at(self, now);
-        let one = |person: &Person| {
+        let named = self.named();
+        let mut all = Vec::new();
+        for person in self.people() {
             let presence = roster.get(person.user);
-            let demands = Demands::of_person(self.asks_working_day_of(person.user));
-            let reason = demands.refusal(person, presence, &calendar);
-            let changes_at = if let Some(reason) = &reason {
-                demands.available(reason, person, presence, &calendar)
-            } else {
-                let hours_end = person.hours.and_then(|hours| calendar.on_until(hours));
-                let away = presence.absent.iter().map(|absence| absence.0).filter(|from| *from > now);
-                away.chain(hours_end).min()
+            let mut add = |queue: Option<&Queue>, role, demands: Demands<'_>| {
+                let reason = demands.refusal(person, presence, &calendar);
+                let changes_at = match &reason {
+                    Some(reason) => demands.available(reason, person, presence, &calendar),
+                    None => demands.available_until(person, presence, &calendar),
+                };
+                let queue = queue.map(|queue| queue.name.clone());
+                let (person, user) = (person.name.clone(), person.user);
+                all.push(Whereabouts { person, user, queue, role, reason, changes_at });
             };
-            Whereabouts { person: person.name.clone(), user: person.user, reason, changes_at }
-        };
-        self.people().map(one).collect()
+            let mut stands_in_queue = false;
+            for queue in self.queues() {
+                for (_, role) in queue.everybody().filter(|(member, _)| member.person.user == person.user) {
+                    stands_in_queue = true;
+                    add(Some(queue), role, Demands::of_anything(queue, role));
+                }
+            }
+            if !stands_in_queue || named.contains(&person.user) {
+                add(None, Role::Named, Demands::of_rule_for_anything());
+            }
+        }
+        all
     }
 
-    /// Whether one of his queues wants an open working day.
-    fn asks_working_day_of(&self, user: UserId) -> bool {
-        self.queues()
-            .filter(|queue| queue.working_day_required)
-            .any(|queue| queue.members.iter().chain(&queue.on_duty).any(|member| member.person.user == user))
+    /// Whom a rule or the default names, and who gets what others did not answer.
+    fn named(&self) -> BTreeSet<UserId> {
+        let by_rules = self.handovers().into_iter().filter_map(|handover| match &handover.target {
+            Target::Person { person, .. } => Some(person.user),
+            Target::Queue(_) => None,
+        });
+        let mut named: BTreeSet<UserId> = by_rules.collect();
+        for rules in self.queues().filter_map(|queue| queue.answer.as_ref()) {
+            if let Then::To(Destination::Person(person)) = &rules.then {
+                named.extend(self.person(person).map(|person| person.user));
+            }
+        }
+        named
     }
 }
 
 impl Whereabouts {
-    /// The reason in words; empty when he takes leads.
+    /// The reason in words; empty when they take leads.
     #[must_use]
     pub fn why(&self, routing: &Routing, now: Timestamp, language: Language) -> String {
         self.reason
@@ -78,8 +108,10 @@ people:
   duty:   { user: 20 }
 queues:
   main: { members: [ivanov], on_duty: [duty] }
-  pool: { members: [petrov], working_day: required }
-rules: [{ name: Pool, when: { source: POOL }, queue: pool }]
+  pool: { members: [petrov, duty], on_duty: [duty], working_day: required, limits: { per_day: 3 } }
+rules:
+  - { name: Pool, when: { source: POOL }, queue: pool }
+  - { name: Large, when: { amount: { over: 5 } }, assign: petrov }
 default: { queue: main }
 "#;
 
@@ -93,20 +125,31 @@ default: { queue: main }
         let trip = vec![Absence(at("2026-11-24T12:00"), at("2026-11-25T00:00"))];
         roster.set(user(11), presence(WorkingDay::Closed, trip));
         roster.set(user(12), presence(WorkingDay::Closed, Vec::new()));
+        roster.set(user(20), Presence { day: 3, working_day: WorkingDay::Closed, ..Presence::default() });
         let told = |now| {
             let one = |one: &Whereabouts| {
                 let changes = one
                     .changes_at
                     .map(|at| at.to_zoned(routing.zone().clone()).strftime("%d %H:%M").to_string());
                 let why = one.why(&routing, now, Language::English);
-                format!("{}: {why} ({})", one.person, changes.unwrap_or_default())
+                let queue = one.queue.as_deref().unwrap_or_default();
+                format!("{} {queue} {:?}: {why} ({})", one.person, one.role, changes.unwrap_or_default())
             };
             routing.whereabouts(&roster, now).iter().map(one).collect::<Vec<_>>()
         };
-        // Only petrov's queue asks for working days, and nothing tells when his opens.
-        let at_work = ["ivanov:  (24 12:00)", "petrov: working day not open ()", "duty:  ()"];
+        // Only the pool asks for working days, and of its members only; nothing tells when a day opens. A rule that names
+        // somebody asks for none.
+        let at_work = [
+            "ivanov main Member:  (24 12:00)",
+            "petrov pool Member: working day not open ()",
+            "petrov  Named:  (24 18:00)",
+            "duty main OnDuty:  ()",
+            "duty pool Member: working day not open ()",
+            "duty pool OnDuty: at the limit: 3 of 3 leads today (25)",
+        ];
+        let at_work = at_work.map(|line| line.replace("(25)", "(25 00:00)"));
         assert_eq!(told(at("2026-11-24T10:00")), at_work);
-        let away = "ivanov: on leave until 25 Nov (25 09:00)";
+        let away = "ivanov main Member: on leave until 25 Nov (25 09:00)";
         assert_eq!(told(at("2026-11-24T13:00"))[0], away, "back when he works again");
     }
 

@@ -8,6 +8,7 @@
 //! | 408 | the body came too slowly |
 //! | 413 | the body is too large |
 //! | 415 | neither a form nor JSON |
+//! | 422 | a robot names a queue that the published routing has not |
 //! | 503 | stored nowhere |
 //!
 //! The portal never repeats an event, whatever it is answered; the status is for whoever looks at its
@@ -38,6 +39,7 @@ use crate::event::{self, PortalEvent};
 use crate::form::Form;
 use crate::metrics::{IngestMetrics, Received};
 use crate::outbox::{Outbox, Stored};
+use crate::queue_names::QueueNames;
 use crate::verify::Doors;
 
 /// A portal's event has some 600 bytes.
@@ -50,6 +52,7 @@ pub(crate) struct App {
     pub(crate) topology: Arc<Topology>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<IngestMetrics>,
+    pub(crate) queues: QueueNames,
     pub(crate) body_timeout: Duration,
 }
 
@@ -132,12 +135,18 @@ async fn robot(
     if queue.as_ref().is_some_and(|queue| queue.len() > QUEUE_MAX) {
         return malformed(&app, portal, &format!("`queue` is longer than {QUEUE_MAX} bytes"));
     }
-    match event::read_robot(&form) {
-        Ok(lead) => {
-            accept(&app, portal, LeadEvent { queue, ..LeadEvent::of(lead, EventSource::Robot) }).await
-        }
-        Err(error) => malformed(&app, portal, &error.to_string()),
+    let lead = match event::read_robot(&form) {
+        Ok(lead) => lead,
+        Err(error) => return malformed(&app, portal, &error.to_string()),
+    };
+    if let Some(queue) = &queue
+        && let Err(unknown) = app.queues.check(portal, queue).await
+    {
+        app.metrics.received(Some(portal), Received::UnknownQueue);
+        tracing::warn!(event = "robot.unknown_queue", portal = %portal, lead.id = lead.get(), queue, error = %unknown);
+        return Refused(StatusCode::UNPROCESSABLE_ENTITY, unknown.to_string()).into_response();
     }
+    accept(&app, portal, LeadEvent { queue, ..LeadEvent::of(lead, EventSource::Robot) }).await
 }
 
 /// The form of a body whose sender is not proved yet.

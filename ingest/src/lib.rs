@@ -3,13 +3,14 @@
 //! A request is read strictly ([`form`], [`event`]), its sender proved ([`verify`]), the event
 //! published and confirmed, and only then answered 200 ([`http`]). While the broker takes nothing,
 //! events wait in a file ([`spool`]). The portal never repeats an event, so new leads are also looked
-//! for by their number ([`sweep`]). No request to a portal is made while one of its own is answered.
+//! for by their number ([`sweep`]). A queue that a robot names is looked up in the published routing ([`queue_names`]). No request to a portal is made while one of its own is answered.
 
 mod event;
 mod form;
 mod http;
 mod metrics;
 mod outbox;
+mod queue_names;
 mod spool;
 mod sweep;
 mod verify;
@@ -17,15 +18,21 @@ mod verify;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use common::failure::chain;
 use common::process::{Context, WrongSetup};
+use store::postgres::Postgres;
 use tokio::net::TcpListener;
 
 use crate::http::App;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
+use crate::queue_names::QueueNames;
 use crate::spool::Spool;
 use crate::sweep::Sweeper;
 use crate::verify::Doors;
+
+/// Connections to the database for what robots say, which is asked a few times a minute.
+const QUERIES_AT_ONCE: u32 = 2;
 
 /// Runs the stage until told to stop, on the configured address.
 ///
@@ -60,12 +67,15 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
     let drain = Arc::clone(&outbox);
     context.lifecycle.spawn("spool", drain.drain(stop.clone()));
 
+    let postgres = Postgres::prepare(&config.database.url, QUERIES_AT_ONCE)
+        .map_err(|error| WrongSetup(chain(&error)))?;
     let app = App {
         doors: Doors::of(&config.portals),
         outbox: Arc::clone(&outbox),
         topology: Arc::clone(&context.topology),
         clock: Arc::clone(&context.clock),
         metrics: Arc::clone(&metrics),
+        queues: QueueNames::new(Arc::new(postgres), Arc::clone(&context.clock)),
         body_timeout: config.http.body_timeout,
     };
     context.lifecycle.spawn("http", http::serve(listener, app, stop.clone()));

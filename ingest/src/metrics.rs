@@ -15,6 +15,8 @@ pub(crate) enum Received {
     Ignored,
     /// Not to be understood.
     Malformed,
+    /// A robot's, for a queue that there is not.
+    UnknownQueue,
     /// Its sender is not proved.
     Forbidden,
     /// Stored nowhere.
@@ -22,8 +24,15 @@ pub(crate) enum Received {
 }
 
 impl Received {
-    const ALL: [Self; 6] =
-        [Self::Accepted, Self::Spooled, Self::Ignored, Self::Malformed, Self::Forbidden, Self::NotStored];
+    const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Spooled,
+        Self::Ignored,
+        Self::Malformed,
+        Self::UnknownQueue,
+        Self::Forbidden,
+        Self::NotStored,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -31,6 +40,7 @@ impl Received {
             Self::Spooled => "spooled",
             Self::Ignored => "ignored",
             Self::Malformed => "malformed",
+            Self::UnknownQueue => "unknown_queue",
             Self::Forbidden => "forbidden",
             Self::NotStored => "not_stored",
         }
@@ -58,7 +68,7 @@ impl IngestMetrics {
                 registry,
                 "rota_events_received_total",
                 "POSTs of portals: accepted, spooled (the broker took none), ignored (not about a new lead), \
-                 malformed, forbidden, not_stored (the event is lost until the sweep finds the lead); the portal \
+                 malformed, unknown_queue (a robot names one that the routing has not), forbidden, not_stored (the event is lost until the sweep finds the lead); the portal \
                  is empty where it is not proved",
                 &["portal", "outcome"],
             )?,

@@ -1,4 +1,4 @@
-//! Tells people what is no assignment: of leads that wait too long, and the like.
+//! Tells people what is no assignment: of leads that wait too long, that somebody lost, and the like.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -131,6 +131,15 @@ impl Wording {
                     Language::Ru => format!("Лид {link} не получил ответа вовремя и передан: {person}."),
                 }
             }
+            Matter::GivenAway { lead, person } => {
+                let (link, person) = (self.link(*lead), plain(person, TITLE_CHARS_OF_MANY));
+                match self.language {
+                    Language::En => {
+                        format!("Lead {link} was given to {person}: a robot of the portal asked for it.")
+                    }
+                    Language::Ru => format!("Лид {link} по запросу робота портала передан: {person}."),
+                }
+            }
             Matter::Unanswered { lead, person } => {
                 let (link, person) = (self.link(*lead), plain(person, TITLE_CHARS_OF_MANY));
                 match self.language {
@@ -258,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn who_did_not_answer_is_told() {
+    fn who_did_not_answer_or_lost_a_lead_is_told() {
         let said = |language, matter| {
             let notice = store::Notice { tag: "t".to_owned(), to: UserId::new(9).unwrap(), matter };
             let message = Wording { language, ..wording("") }.other(&notice).message;
@@ -267,6 +276,7 @@ mod tests {
         let (lead, person) = (LeadId::new(42).unwrap(), "[b]".to_owned());
         let reminder = Matter::Reminder { lead, minutes: 5 };
         let taken = Matter::TakenAway { lead, person: person.clone() };
+        let given_away = Matter::GivenAway { lead, person: person.clone() };
         let unanswered = Matter::Unanswered { lead, person };
         for (language, matter, expected) in [
             (
@@ -277,6 +287,8 @@ mod tests {
             (Language::Ru, &reminder, "Лид #42 ждёт вашего ответа. Через 5 мин. он перейдёт к другому."),
             (Language::En, &taken, "Lead #42 was not answered in time and was given to ［b］."),
             (Language::Ru, &taken, "Лид #42 не получил ответа вовремя и передан: ［b］."),
+            (Language::En, &given_away, "Lead #42 was given to ［b］: a robot of the portal asked for it."),
+            (Language::Ru, &given_away, "Лид #42 по запросу робота портала передан: ［b］."),
             (
                 Language::En,
                 &unanswered,

@@ -120,10 +120,17 @@ impl AnswerTimers {
         // Those whose owners are to have answered, and as the portal is asked of them.
         let (mut awaited, mut asked) = (Vec::new(), Vec::new());
         for timer in timers {
-            // Rules that were taken out of the routing since then count no more.
+            // Rules that were taken out of the routing since then count no more; but who lost a lead by them is told.
             let rules = routing.queue(&timer.queue).and_then(|queue| Some((queue, queue.answer.as_ref()?)));
             let Some((queue, rules)) = rules else {
-                self.end(&timer.key, None).await?;
+                match timer.state.clone() {
+                    TimerState::Taken(person) => self.taken(&timer, false, person).await?,
+                    TimerState::Over
+                    | TimerState::Starts(_)
+                    | TimerState::Remind(_)
+                    | TimerState::Due(_)
+                    | TimerState::NobodyElse => drop(self.end(&timer.key, None).await?),
+                }
                 continue;
             };
             match timer.state.clone() {
@@ -133,7 +140,7 @@ impl AnswerTimers {
                     asked.push(RunningTimer { key: timer.key.clone(), owner: timer.owner, since });
                     awaited.push((timer, queue, rules));
                 }
-                TimerState::Taken(person) => self.taken(&timer, rules, person).await?,
+                TimerState::Taken(person) => self.taken(&timer, rules.refunds, person).await?,
                 TimerState::NobodyElse => self.escalate(&timer, rules, &routing).await?,
             }
         }
@@ -280,16 +287,11 @@ impl AnswerTimers {
         Ok(())
     }
 
-    async fn taken(
-        &self,
-        timer: &AnswerTimer,
-        rules: &AnswerRules,
-        person: String,
-    ) -> Result<(), HandlerError> {
+    async fn taken(&self, timer: &AnswerTimer, refunds: bool, person: String) -> Result<(), HandlerError> {
         let matter = Matter::TakenAway { lead: timer.key.lead, person };
         let notice = Notice { tag: format!("{}/taken", timer.key), to: timer.owner, matter };
         let now = self.clock.now();
-        if self.store.end_answer_timer(&timer.key, Some(&notice), rules.refunds, now).await? {
+        if self.store.end_answer_timer(&timer.key, Some(&notice), refunds, now).await? {
             self.metrics.timed(self.portal.name(), Timed::TakenAway);
         }
         Ok(())

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bitrix24::Portal;
 use bitrix24::people::{DayStatus, Question, WorkingDay as PortalDay};
+use bitrix24::{Portal, PortalError};
 use common::clock::Clock;
 use common::failure::{HandlerError, chain};
 use common::ids::UserId;
@@ -23,6 +23,12 @@ use crate::metrics::RouterMetrics;
 const DAYS: (SignedDuration, SignedDuration) =
     (SignedDuration::from_hours(-24), SignedDuration::from_hours(7 * 24));
 
+/// How often the portal is asked whether it keeps leads.
+const MODE_EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The same where it did not tell, or keeps none: somebody may be about to change that. It costs no request.
+const MODE_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
 /// Asks one portal.
 pub(crate) struct AskPeople {
     pub(crate) portal: Portal,
@@ -34,6 +40,10 @@ pub(crate) struct AskPeople {
     pub(crate) holder: Uuid,
     /// When absences were asked for last.
     pub(crate) absences_at: Option<Timestamp>,
+    /// When it is asked again whether the portal keeps leads; at once after the start.
+    pub(crate) mode_due: Option<Timestamp>,
+    /// Why the portal did not tell, so that it is logged once.
+    pub(crate) mode_problem: Option<String>,
     /// What each source refuses, so that it is logged once.
     pub(crate) problems: BTreeMap<RosterSource, String>,
 }
@@ -69,8 +79,12 @@ impl AskPeople {
             working_days: routing.asks_working_days(),
             open_leads: routing.counts_open_leads(),
             absences: absences_due.then(|| (day(DAYS.0), day(DAYS.1))),
+            has_leads: self.mode_due.is_none_or(|due| due <= now),
         };
         let people = self.portal.people(&users, question, now).await?;
+        if let Some(has_leads) = people.has_leads {
+            self.take_mode(has_leads, now).await?;
+        }
         let mut readings = vec![(RosterSource::People, people.active.map(|active| json!(active)))];
         if routing.asks_time_zones() {
             readings.push((RosterSource::TimeZones, people.time_zones.map(|zones| json!(zones))));
@@ -95,6 +109,28 @@ impl AskPeople {
         for reading in &readings {
             self.tell(reading);
         }
+        Ok(())
+    }
+
+    /// A portal that does not tell is taken for one that keeps leads, or for what it was.
+    async fn take_mode(
+        &mut self,
+        has_leads: Result<bool, PortalError>,
+        now: Timestamp,
+    ) -> Result<(), HandlerError> {
+        let problem = has_leads.as_ref().err().map(|error| chain(error));
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.mode_problem) {
+            tracing::warn!(
+                event = "portal.mode_not_known", portal = %self.portal.name(), error = problem,
+                "leads are distributed as if the portal kept them",
+            );
+        }
+        self.mode_problem = problem;
+        if let Ok(has_leads) = &has_leads {
+            self.store.save_has_leads(self.portal.name(), *has_leads).await?;
+        }
+        let again = if matches!(has_leads, Ok(true)) { MODE_EVERY } else { MODE_AGAIN_AFTER };
+        self.mode_due = Some(now + again);
         Ok(())
     }
 

@@ -8,17 +8,14 @@ use common::config::TimelineEntries;
 use common::ids::{LeadId, UserId};
 use common::messages::{Deal, Orders};
 use distribution::{
-    ClientWent, Credit, Decision, EntryKind, Hold, HoldReason, Language, Lead, Ledger, LedgerEntry, Routing,
-    TieOf, decide_giving,
+    Cause, ClientWent, Credit, Decision, EntryKind, Hold, HoldReason, Language, Lead, Ledger, LedgerEntry,
+    Routing, TieOf, decide_giving,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use store::{Balances, Counting, Intervals, KnownPeople, NewDecision, Related, Standing, Verdict};
+use store::{Balances, Intervals, KnownPeople, NewDecision, Standing, Verdict};
 
 use crate::pool::LOOK_AGAIN_AFTER;
-
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// What a decision goes by, beside the lead and how people stand.
 #[derive(Clone, Copy)]
@@ -61,6 +58,7 @@ impl By<'_> {
                 new.entries = assign.entries.iter().map(stored).collect();
                 new.orders = orders(assign.orders);
                 new.title = Some(read.title.clone());
+                new.loser = loser(lead.owner, assign.user, standing.giving.cause, routing);
                 let queue = new.queue.as_deref().and_then(|queue| routing.queue(queue));
                 new.to_be_answered = queue.is_some_and(|queue| queue.answer.is_some());
             }
@@ -80,19 +78,12 @@ impl By<'_> {
     }
 }
 
-/// What the store must count for a decision by this routing.
-pub(crate) fn counting(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Counting {
-    let counts_open = routing.counts_open_leads();
-    let releases = routing.releases_at_a_rate();
-    let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open || releases);
-    Counting {
-        hour_from: now - HOUR,
-        day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
-        // Where they were never counted, what was given in the last hour is all that is known.
-        open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
-        released_from: releases.then(|| now - MINUTE),
-        related: Related::default(),
-    }
+/// Who loses the lead to a robot and does not know it. Of a lead that was not answered its timer tells; who only keeps leads
+/// until they are distributed lost nothing.
+fn loser(owner: Option<UserId>, to: UserId, cause: Cause, routing: &Routing) -> Option<UserId> {
+    let is_person =
+        |user: UserId| routing.people().any(|person| person.user == user) || !routing.is_service_user(user);
+    owner.filter(|owner| cause == Cause::Robot && *owner != to && is_person(*owner))
 }
 
 /// When a held lead is looked at again: in a minute, or sooner where somebody may take it sooner.
@@ -155,6 +146,7 @@ fn skip(
         timeline: None,
         deadline: None,
         to_be_answered: false,
+        loser: None,
         amount: None,
         entries: Vec::new(),
         first_seen,
@@ -186,5 +178,35 @@ fn stored(entry: &LedgerEntry) -> store::LedgerEntry {
         user: entry.user,
         delta: entry.delta.units(),
         kind: entry.kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_had_the_lead_is_told_and_who_only_kept_it_is_not() {
+        let text =
+            "version: 1\nservice_users: [7]\npeople: { anna: { user: 11 } }\ndefault: { assign: anna }\n";
+        let routing = Routing::from_yaml(text, "routing.yaml").unwrap().with_webhook_user(user(9));
+        let told =
+            |owner: Option<u64>, cause| loser(owner.map(user), user(11), cause, &routing).map(UserId::get);
+        assert_eq!(told(Some(12), Cause::Robot), Some(12), "also who is not in the file");
+        for (owner, cause) in [
+            (None, Cause::Robot),
+            (Some(11), Cause::Robot),
+            (Some(1), Cause::Robot),
+            (Some(7), Cause::Robot),
+            (Some(9), Cause::Robot),
+            (Some(12), Cause::New),
+            (Some(12), Cause::Unanswered),
+        ] {
+            assert_eq!(told(owner, cause), None, "{owner:?} {cause:?}");
+        }
+    }
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
     }
 }

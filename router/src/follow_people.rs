@@ -12,6 +12,7 @@ use store::{Intervals, KnownPeople, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::leads_mode::LeadsMode;
 use crate::metrics::RouterMetrics;
 
 /// How often is looked for a change.
@@ -37,6 +38,7 @@ pub(crate) struct FollowPeople {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<RouterMetrics>,
+    pub(crate) leads_mode: LeadsMode,
 }
 
 /// What is known of one portal's people.
@@ -74,6 +76,7 @@ impl FollowPeople {
             };
             let state = self.store.roster(portal, self.clock.now()).await?;
             let known = KnownPeople::from_store(state);
+            self.leads_mode.is_known(portal, known.has_leads());
             let first = followed.seen == 0;
             followed.seen = change;
             let before = followed.known.send_replace(Arc::new(known.clone()));

@@ -21,7 +21,7 @@ use store::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
-use crate::decision::{By, counting};
+use crate::decision::By;
 use crate::metrics::RouterMetrics;
 
 /// Decides the lead events of one portal.
@@ -150,7 +150,7 @@ impl Decide {
             None => Related::default(),
         };
         let people = Arc::clone(&self.people.borrow());
-        let counting = Counting { related, ..counting(&routing, people.counted_at(), self.clock.now()) };
+        let counting = Counting { related, ..Counting::of(&routing, people.counted_at(), self.clock.now()) };
         let mut client_went = None;
         let make = Box::new(|standing: &Standing| {
             let by = By {

@@ -4,7 +4,7 @@
 //! ([`clients`]), decide ([`decision`]) by the current routing ([`routing`]) in one transaction with the ledger, publish
 //! the command. Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers
 //! are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
-//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
+//! ([`follow_people`], [`local_times`]), a portal without leads is told ([`leads_mode`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
 //! counted ([`gauges`]).
 
 mod answers;
@@ -15,6 +15,7 @@ mod decision;
 mod follow_people;
 mod gauges;
 mod handler;
+mod leads_mode;
 mod local_times;
 mod metrics;
 mod pool;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bitrix24::connect::connect;
+use bitrix24::connect::{connect, webhook_user};
 use bitrix24::{LeadReader, Portal, PortalMetrics};
 use common::broker::settle::Settler;
 use common::broker::worker::{Surroundings, Worker};
@@ -49,6 +50,7 @@ use crate::dead_letters::DeadLetterTaker;
 use crate::follow_people::{FollowPeople, heard_of};
 use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
+use crate::leads_mode::LeadsMode;
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
 use crate::pool::Pool;
@@ -96,6 +98,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         store: Arc::clone(&store),
         clock: Arc::clone(&context.clock),
         metrics: Arc::clone(&metrics),
+        leads_mode: LeadsMode::new(context.lifecycle.health(), Arc::clone(&metrics)),
     };
     for portal in &config.portals {
         let followed = people.portals.entry(portal.name.clone()).or_default();
@@ -168,6 +171,8 @@ impl Shared {
             intervals: self.intervals,
             holder: Uuid::now_v7(),
             absences_at: None,
+            mode_due: None,
+            mode_problem: None,
             problems: BTreeMap::new(),
         };
         context.lifecycle.spawn("people", ask.run(self.stop.clone()));
@@ -256,7 +261,8 @@ async fn follow(
         let file = (portal.routing.as_path(), text.as_str());
         let current = routing::current(&**store, &portal.name, file, &*context.clock);
         let version = context.unless_stopped(current).await?;
-        let routing = routing::read(&portal.name, &version).map_err(|error| {
+        let webhook_user = webhook_user(&portal.webhook_url);
+        let routing = routing::read(&portal.name, webhook_user, &version).map_err(|error| {
             let hint = "make an older version current again by `rota rollback`";
             WrongSetup(format!(
                 "portal {}: the published routing cannot be used; {hint}\n{error}",
@@ -264,7 +270,7 @@ async fn follow(
             ))
         })?;
         metrics.routing(&portal.name, &routing);
-        follow.portals.insert(portal.name.clone(), Followed::new(Arc::new(routing)));
+        follow.portals.insert(portal.name.clone(), Followed::new(Arc::new(routing), webhook_user));
     }
     Ok(follow)
 }

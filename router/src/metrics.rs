@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::failure::FailureClass;
 use common::ids::PortalName;
 use common::metrics::{counter, gauge, histogram};
-use distribution::{ClientWent, Routing};
+use distribution::{ClientWent, Routing, SkipReason};
 use jiff::{SignedDuration, Timestamp};
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use serde_json::Value;
 use store::{RosterSource, SavedDecision, Verdict, WaitingLeads};
 
 use crate::answers::Timed;
@@ -20,10 +21,7 @@ const ANSWER_SECONDS: [f64; 10] =
 /// The router's metrics.
 #[derive(Debug)]
 pub(crate) struct RouterMetrics {
-    /// `rota_decisions_total`
-    decisions: IntCounterVec,
-    /// `rota_leads_given_total`
-    given: IntCounterVec,
+    ends: DecisionCounters,
     /// `rota_held_leads`
     held: IntGaugeVec,
     /// `rota_held_leads_overdue`
@@ -43,12 +41,62 @@ pub(crate) struct RouterMetrics {
     /// `rota_routing_unreadable`
     routing_unreadable: IntGaugeVec,
     roster: RosterMetrics,
+    /// `rota_portal_without_leads`
+    without_leads: IntGaugeVec,
     /// `rota_answer_timers_total`
     timers: IntCounterVec,
     /// `rota_lead_answer_seconds`
     answer_seconds: HistogramVec,
     clients: ClientCounters,
     portals: Vec<PortalName>,
+}
+
+/// A lead that was not there has no explanation but this word.
+const DELETED: &str = "deleted";
+
+/// Why a lead was left alone, by the record of its decision.
+fn skipped(explanation: &Value) -> &'static str {
+    let reason = explanation.pointer("/outcome/reason").and_then(Value::as_str);
+    let known = SkipReason::ALL.into_iter().map(SkipReason::as_str);
+    known.into_iter().find(|known| Some(*known) == reason).unwrap_or(DELETED)
+}
+
+/// What is counted of decisions.
+#[derive(Debug)]
+struct DecisionCounters {
+    /// `rota_decisions_total`
+    decisions: IntCounterVec,
+    /// `rota_leads_skipped_total`
+    skipped: IntCounterVec,
+    /// `rota_leads_given_total`
+    given: IntCounterVec,
+}
+
+impl DecisionCounters {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            decisions: counter(
+                registry,
+                "rota_decisions_total",
+                "Decisions made: assign, hold (nobody can take it now), skip (it needs nobody)",
+                &["portal", "outcome"],
+            )?,
+            skipped: counter(
+                registry,
+                "rota_leads_skipped_total",
+                "Leads that were left alone, by why: converted, junk, taken (a person chose the owner), made_by_hand (a \
+                 person made it for themselves), nobody_else (not answered, and nobody else may take it), deleted",
+                &["portal", "reason"],
+            )?,
+            given: counter(
+                registry,
+                "rota_leads_given_total",
+                "Leads given to a person, by the queue whose turn it was; the queue is empty where a rule names \
+                 the person. Queues and people are those of the routing file",
+                &["portal", "queue", "person"],
+            )?,
+        })
+    }
 }
 
 /// What is counted of leads whose client is known.
@@ -137,19 +185,7 @@ impl ClientSearch {
 impl RouterMetrics {
     pub(crate) fn register(registry: &Registry, portals: Vec<PortalName>) -> prometheus::Result<Self> {
         let metrics = Self {
-            decisions: counter(
-                registry,
-                "rota_decisions_total",
-                "Decisions made: assign, hold (nobody can take it now), skip (it needs nobody)",
-                &["portal", "outcome"],
-            )?,
-            given: counter(
-                registry,
-                "rota_leads_given_total",
-                "Leads given to a person, by the queue whose turn it was; the queue is empty where a rule names \
-                 the person. Queues and people are those of the routing file",
-                &["portal", "queue", "person"],
-            )?,
+            ends: DecisionCounters::register(registry)?,
             held: gauge(
                 registry,
                 "rota_held_leads",
@@ -207,6 +243,12 @@ impl RouterMetrics {
                 &["portal"],
             )?,
             roster: RosterMetrics::register(registry)?,
+            without_leads: gauge(
+                registry,
+                "rota_portal_without_leads",
+                "1 while the portal turns each lead into a deal at once, so that there is nothing to distribute",
+                &["portal"],
+            )?,
             timers: counter(
                 registry,
                 "rota_answer_timers_total",
@@ -226,6 +268,7 @@ impl RouterMetrics {
         metrics.start_at_zero();
         for portal in &metrics.portals {
             metrics.waiting(portal, &WaitingLeads::default(), Timestamp::UNIX_EPOCH);
+            metrics.without_leads(portal, false);
         }
         metrics.dead_letters(&BTreeMap::new());
         Ok(metrics)
@@ -235,7 +278,10 @@ impl RouterMetrics {
     fn start_at_zero(&self) {
         for portal in self.portals.iter().map(PortalName::as_str) {
             for outcome in ["assign", "hold", "skip"] {
-                self.decisions.with_label_values(&[portal, outcome]).inc_by(0);
+                self.ends.decisions.with_label_values(&[portal, outcome]).inc_by(0);
+            }
+            for reason in SkipReason::ALL.map(SkipReason::as_str).into_iter().chain([DELETED]) {
+                self.ends.skipped.with_label_values(&[portal, reason]).inc_by(0);
             }
             drop(self.answer_seconds.with_label_values(&[portal]));
             for outcome in ClientSearch::ALL.map(ClientSearch::as_str) {
@@ -248,6 +294,10 @@ impl RouterMetrics {
                 self.timers.with_label_values(&[portal, outcome]).inc_by(0);
             }
         }
+    }
+
+    pub(crate) fn without_leads(&self, portal: &PortalName, without: bool) {
+        self.without_leads.with_label_values(&[portal.as_str()]).set(without.into());
     }
 
     pub(crate) fn roster_asked(&self, portal: &PortalName, source: RosterSource, answered: bool) {
@@ -284,7 +334,7 @@ impl RouterMetrics {
         for queue in routing.queues() {
             for member in queue.members.iter().chain(&queue.on_duty) {
                 let labels = [portal, queue.name.as_str(), member.person.name.as_str()];
-                self.given.with_label_values(&labels).inc_by(0);
+                self.ends.given.with_label_values(&labels).inc_by(0);
             }
         }
         let version = i64::try_from(routing.version()).unwrap_or(i64::MAX);
@@ -303,10 +353,17 @@ impl RouterMetrics {
     }
 
     pub(crate) fn decided(&self, portal: &PortalName, saved: &SavedDecision) {
-        self.decisions.with_label_values(&[portal.as_str(), word(&saved.verdict)]).inc();
-        if let Verdict::Assign { person, .. } = &saved.verdict {
-            let queue = saved.queue.as_deref().unwrap_or_default();
-            self.given.with_label_values(&[portal.as_str(), queue, person]).inc();
+        self.ends.decisions.with_label_values(&[portal.as_str(), word(&saved.verdict)]).inc();
+        match &saved.verdict {
+            Verdict::Assign { person, .. } => {
+                let queue = saved.queue.as_deref().unwrap_or_default();
+                self.ends.given.with_label_values(&[portal.as_str(), queue, person]).inc();
+            }
+            Verdict::Skip => {
+                let why = skipped(&saved.explanation);
+                self.ends.skipped.with_label_values(&[portal.as_str(), why]).inc();
+            }
+            Verdict::Hold { .. } => {}
         }
     }
 

@@ -17,10 +17,8 @@ use common::lifecycle::Stop;
 use common::messages::{EventSource, LeadEvent};
 use distribution::{Name, Roster, Routing};
 use jiff::{SignedDuration, Timestamp};
-use store::{DueHolds, Intervals, KnownPeople, Store};
+use store::{Counting, DueHolds, Intervals, KnownPeople, Store};
 use tokio::sync::watch;
-
-use crate::decision::counting;
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -71,7 +69,7 @@ impl Pool {
         let routing = Arc::clone(&self.routing.borrow());
         let people = Arc::clone(&self.people.borrow());
         // Who is at a limit takes none, so leads that wait for him need not be read.
-        let given = self.store.given(&self.portal, &counting(&routing, people.counted_at(), now)).await?;
+        let given = self.store.given(&self.portal, &Counting::of(&routing, people.counted_at(), now)).await?;
         let roster = people.roster(&routing, &given, self.intervals, now);
         for waiting in held.into_iter().filter(|waiting| waiting.next_look <= now) {
             let which = which(waiting.queue, &routing, &roster, now);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::clock::Clock;
 use common::failure::chain;
-use common::ids::PortalName;
+use common::ids::{PortalName, UserId};
 use common::lifecycle::Stop;
 use distribution::Routing;
 use store::{NewVersion, PublishedVersion, Store, StoreError};
@@ -58,14 +58,22 @@ pub(crate) async fn current(
     Ok(current)
 }
 
-/// The routing of a version.
+/// The routing of a version, for a portal whose webhook is this user's.
 ///
 /// # Errors
 /// Everything in it that this program cannot read.
-pub(crate) fn read(portal: &PortalName, version: &PublishedVersion) -> Result<Routing, String> {
+pub(crate) fn read(
+    portal: &PortalName,
+    webhook_user: Option<UserId>,
+    version: &PublishedVersion,
+) -> Result<Routing, String> {
     let name = format!("version {} of portal {portal}", version.version);
     let routing = Routing::from_yaml(&version.text, &name).map_err(|errors| errors.to_string())?;
-    Ok(routing.with_version(version.version))
+    let routing = routing.with_version(version.version);
+    Ok(match webhook_user {
+        Some(user) => routing.with_webhook_user(user),
+        None => routing,
+    })
 }
 
 /// Follows the current versions of all portals.
@@ -78,6 +86,8 @@ pub(crate) struct Follow {
 /// What is known of one portal.
 pub(crate) struct Followed {
     decides: watch::Sender<Arc<Routing>>,
+    /// Whose the portal's inbound webhook is.
+    webhook_user: Option<UserId>,
     /// The version that was looked at last, whether it can be read or not.
     seen: u64,
     /// Whether the version before may have held a lead when this one came.
@@ -85,8 +95,8 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    pub(crate) fn new(routing: Arc<Routing>) -> Self {
-        Self { seen: routing.version(), decides: watch::Sender::new(routing), swapped: false }
+    pub(crate) fn new(routing: Arc<Routing>, webhook_user: Option<UserId>) -> Self {
+        Self { seen: routing.version(), decides: watch::Sender::new(routing), webhook_user, swapped: false }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Routing>> {
@@ -118,7 +128,7 @@ impl Follow {
             };
             let Some(version) = self.store.version(portal, number).await? else { continue };
             followed.seen = number;
-            match read(portal, &version) {
+            match read(portal, followed.webhook_user, &version) {
                 Ok(routing) => {
                     self.metrics.routing(portal, &routing);
                     let before = followed.decides.send_replace(Arc::new(routing)).version();

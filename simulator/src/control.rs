@@ -2,7 +2,7 @@
 //!
 //! | request | body | answer |
 //! |---|---|---|
-//! | `POST /leads` | `{"count":30,"per_second":5,"fields":{…},"leads":[{…}],"events":true}` | `{"ids":[…]}`; with a rate, at once and empty. Of `leads` also `DATE_CREATE`, `DATE_MODIFY` |
+//! | `POST /leads` | `{"count":30,"per_second":5,"fields":{…},"leads":[{…}],"events":true}` | `{"ids":[…]}`; with a rate, at once and empty. Of `leads` also `DATE_CREATE`, `DATE_MODIFY`; of all `CREATED_BY_ID` |
 //! | `GET /leads` | | all leads with their fields and owners |
 //! | `PATCH /leads/{id}` | fields | a person changes the lead |
 //! | `DELETE /leads/{id}` | | a person deletes it |

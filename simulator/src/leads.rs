@@ -8,7 +8,7 @@ use crate::lists::{self, Condition};
 use crate::methods::{Answer, ApiError, Reply};
 use crate::php::Php;
 use crate::portal::{Lead, OwnerChange, State, portal_time};
-use crate::{duplicates, stages};
+use crate::{deals, duplicates, items, stages};
 
 /// Fields that an update may change beside `UF_*`.
 const WRITABLE: [&str; 26] = [
@@ -39,6 +39,9 @@ const WRITABLE: [&str; 26] = [
     "IM",
     "LINK",
 ];
+
+/// The mode of the CRM without leads.
+const SIMPLE_MODE: u8 = 2;
 
 /// Fields with several values: missing when empty, and in lists only when asked for by name.
 const MULTIPLE: [&str; 5] = ["PHONE", "EMAIL", "WEB", "IM", "LINK"];
@@ -133,11 +136,24 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
     lead.history.clear();
     state.leads.insert(id, lead);
     stages::created(state, id, now);
+    if state.settings.crm_mode == SIMPLE_MODE {
+        convert(state, id, now);
+    }
     duplicates::index_lead(state, id);
     if with_event {
         state.outgoing.push(("ONCRMLEADADD", id));
     }
     id
+}
+
+/// In the simple mode a lead becomes a deal of its owner as soon as it is there.
+fn convert(state: &mut State, id: u64, now: Timestamp) {
+    let owner = state.leads.get(&id).and_then(|lead| lead.fields.get("ASSIGNED_BY_ID")).cloned();
+    let fields = json!({ "STATUS_ID": "CONVERTED" });
+    write(state, id, &serde_json::from_value(fields).unwrap_or(Php::Null), now);
+    let deal = json!({ "entityTypeId": items::DEAL, "fields": { "leadId": id, "assignedById": owner } });
+    // It is of the first funnel, which is always there.
+    drop(deals::add(state, &serde_json::from_value(deal).unwrap_or(Php::Null), now));
 }
 
 /// Writes what may be written; whether that moved the lead to another stage. Whoever changes the owner by hand calls

@@ -64,7 +64,7 @@ impl ApiError {
 pub type Answer = Result<Reply, ApiError>;
 
 /// Every method there is, in lower case; the portal looks names up in that case.
-const METHODS: [&str; 23] = [
+const METHODS: [&str; 24] = [
     "batch",
     "calendar.accessibility.get",
     "crm.activity.list",
@@ -76,6 +76,7 @@ const METHODS: [&str; 23] = [
     "crm.lead.get",
     "crm.lead.list",
     "crm.lead.update",
+    "crm.settings.mode.get",
     "crm.stagehistory.list",
     "crm.timeline.logmessage.add",
     "im.notify.personal.add",
@@ -135,6 +136,7 @@ pub fn run(
         "crm.lead.update" => leads::update(state, params, now),
         "crm.lead.add" => Ok(leads::add_by_rest(state, params, now)),
         "crm.lead.delete" => leads::delete(state, params),
+        "crm.settings.mode.get" => Ok(Reply::of(json!(state.settings.crm_mode))),
         "crm.stagehistory.list" => stages::list(state, params),
         "crm.timeline.logmessage.add" => timeline::add(state, params, now),
         "im.notify.personal.add" => notify(state, params, true, now),

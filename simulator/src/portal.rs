@@ -29,6 +29,8 @@ pub struct Settings {
     pub application_token: String,
     /// The employee who owns the webhook.
     pub webhook_user: u64,
+    /// The mode of the CRM: 1 keeps leads, 2 turns each into a deal at once.
+    pub crm_mode: u8,
     /// The secret in the webhook's address.
     pub webhook_secret: String,
     /// The handler of `ONCRMLEADADD`; none sends nothing.
@@ -141,6 +143,7 @@ impl Default for Settings {
             member_id: "a223c6b3710f85df22e9377d6c4f7553".to_owned(),
             application_token: "51856fefc120afa4b628cc82d3935cce".to_owned(),
             webhook_user: 1,
+            crm_mode: 1,
             webhook_secret: "secret".to_owned(),
             events_to: None,
             update_events: false,

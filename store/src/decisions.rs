@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Orders};
-use distribution::Giving;
-use jiff::Timestamp;
+use distribution::{Giving, Routing};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{Balances, LedgerEntry, StoreError};
 
@@ -58,6 +58,8 @@ pub struct NewDecision {
     pub deadline: Option<Timestamp>,
     /// Whether its owner is to answer within the time of the queue that gave it.
     pub to_be_answered: bool,
+    /// Who is to be told that the lead is theirs no more, once somebody else is its owner. Not of a lead's first giving.
+    pub loser: Option<UserId>,
     /// Of a lead that is held: its amount, whatever its currency.
     pub amount: Option<f64>,
     /// The changes of credits; their sum in each ledger is zero.
@@ -109,6 +111,27 @@ pub struct Counting {
     pub released_from: Option<Timestamp>,
     /// For [`Standing::owners`].
     pub related: Related,
+}
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+impl Counting {
+    /// What must be counted for a decision by this routing at `now`; open leads were counted at `counted_at`.
+    #[must_use]
+    pub fn of(routing: &Routing, counted_at: Option<Timestamp>, now: Timestamp) -> Self {
+        let counts_open = routing.counts_open_leads();
+        let releases = routing.releases_at_a_rate();
+        let people = routing.people().filter(|_| routing.counts_leads_given() || counts_open || releases);
+        Self {
+            hour_from: now - HOUR,
+            day_from: people.map(|person| (person.user, person.day_start(now))).collect(),
+            // Where they were never counted, what was given in the last hour is all that is known.
+            open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
+            released_from: releases.then(|| now - MINUTE),
+            related: Related::default(),
+        }
+    }
 }
 
 /// Other leads that matter for a decision.

@@ -60,13 +60,14 @@ pub struct KnownPeople {
     away: BTreeMap<UserId, Vec<Absence>>,
     pauses: BTreeMap<UserId, Vec<Absence>>,
     read_at: BTreeMap<RosterSource, Timestamp>,
+    has_leads: Option<bool>,
 }
 
 impl KnownPeople {
     /// From what the store has. Facts in a form that this program does not know count as never read.
     #[must_use]
     pub fn from_store(state: RosterState) -> Self {
-        let mut known = Self::default();
+        let mut known = Self { has_leads: state.has_leads, ..Self::default() };
         for reading in state.readings {
             let Some((facts, at)) = reading.facts else { continue };
             let understood = match reading.source {
@@ -102,6 +103,12 @@ impl KnownPeople {
     pub fn time_zones(&self) -> BTreeMap<UserId, TimeZone> {
         let zone = |(user, name): (&UserId, &String)| Some((*user, TimeZone::get(name).ok()?));
         self.zones.iter().filter_map(zone).collect()
+    }
+
+    /// Whether the portal keeps leads; `None` while it did not tell.
+    #[must_use]
+    pub fn has_leads(&self) -> Option<bool> {
+        self.has_leads
     }
 
     /// When open leads were counted; none where they never were.
@@ -249,6 +256,7 @@ default: { queue: main }
                 reading(RosterSource::Calendar, away, read_at),
             ],
             own: Vec::new(),
+            has_leads: None,
         }
     }
 

@@ -40,7 +40,9 @@ pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use lost_packs::LostPacks;
 pub use notices::{Matter, Notice, Notices};
-pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
+pub use rosters::{
+    NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters, WITHOUT_LEADS,
+};
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{Timeline, TimelineEntry};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};

@@ -47,6 +47,13 @@ pub enum Matter {
         /// Who has it now.
         person: String,
     },
+    /// A lead of his was given to somebody else, because a robot of the portal asked for it.
+    GivenAway {
+        /// Which.
+        lead: LeadId,
+        /// Who has it now.
+        person: String,
+    },
     /// A lead was not answered in time, and nobody else may take it.
     Unanswered {
         /// Which.
@@ -59,7 +66,8 @@ pub enum Matter {
 /// Notices that wait to be sent.
 #[async_trait]
 pub trait Notices: Send + Sync + 'static {
-    /// Takes up to `limit` notices, oldest first. Those that somebody took before `lost_before` and never ended are
+    /// Takes up to `limit` notices, oldest first. One that tells of a giving waits until that has been carried out, and is
+    /// dropped where it ended otherwise. Those that somebody took before `lost_before` and never ended are
     /// dropped, and so are those in words of a newer version.
     ///
     /// # Errors

@@ -111,7 +111,12 @@ pub struct RosterState {
     pub readings: Vec<Reading>,
     /// What was noted here and is not over, in the order of its beginning.
     pub own: Vec<OwnAbsence>,
+    /// Whether the portal keeps leads, and does not turn each into a deal at once; `None` while it did not tell.
+    pub has_leads: Option<bool>,
 }
+
+/// What is said of a portal that keeps no leads.
+pub const WITHOUT_LEADS: &str = "this portal turns leads into deals at once; Rota distributes leads";
 
 /// Rosters.
 #[async_trait]
@@ -138,6 +143,12 @@ pub trait Rosters: Send + Sync + 'static {
         readings: &[NewReading],
         at: Timestamp,
     ) -> Result<(), StoreError>;
+
+    /// Writes down whether the portal keeps leads, as it says.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn save_has_leads(&self, portal: &PortalName, has_leads: bool) -> Result<(), StoreError>;
 
     /// A number for each portal's roster that grows with each change; portals without one are not there.
     ///

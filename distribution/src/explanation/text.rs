@@ -185,6 +185,8 @@ impl Writer {
             (SkipReason::Junk, Language::Russian) => "лид признан некачественным",
             (SkipReason::Taken, Language::English) => "it has been given to somebody by a person",
             (SkipReason::Taken, Language::Russian) => "ответственного уже выбрал человек",
+            (SkipReason::MadeByHand, Language::English) => "somebody made it for themselves",
+            (SkipReason::MadeByHand, Language::Russian) => "сотрудник создал его для себя",
             (SkipReason::NobodyElse, Language::English) => {
                 "nobody answered it, and nobody else may take it now"
             }

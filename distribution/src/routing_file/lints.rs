@@ -14,7 +14,7 @@ use crate::answer::Then;
 use crate::condition::{Condition, Expected};
 use crate::giving::Destination;
 use crate::ids::UserId;
-use crate::routing::{Clause, Fallback, Handover, Member, Queue, Route, Routing, Rule, Target, Test, Tree};
+use crate::routing::{Clause, Fallback, Handover, Member, Queue, Route, Routing, Rule, Target, Test};
 use crate::sticky::IfAbsent;
 
 /// Where the parts of a routing stand in its file.
@@ -230,22 +230,6 @@ fn same_target(one: &Handover, other: &Handover) -> bool {
     target && one.skills == other.skills && one.orders == other.orders
 }
 
-/// Every place that leads are sent to, by rules, their cases and the default.
-fn handovers(routing: &Routing) -> Vec<&Handover> {
-    fn of_route<'r>(route: &'r Route, into: &mut Vec<&'r Handover>) {
-        match route {
-            Route::To(handover) => into.push(handover),
-            Route::By(Tree { cases, otherwise, .. }) => {
-                let cases = cases.iter().chain(otherwise.as_deref());
-                cases.for_each(|case| of_route(&case.route, into));
-            }
-        }
-    }
-    let mut all = vec![&routing.default];
-    routing.rules.iter().for_each(|rule| of_route(&rule.route, &mut all));
-    all
-}
-
 fn fallbacks_of(handover: &Handover) -> &[Fallback] {
     match &handover.target {
         Target::Person { if_nobody: Some(fallbacks), .. } => fallbacks,
@@ -257,7 +241,7 @@ fn fallbacks_of(handover: &Handover) -> &[Fallback] {
 fn people(routing: &Routing, places: &Places, problems: &mut Problems) {
     let in_queues = routing.queues.iter().flat_map(|queue| queue.members.iter().chain(&queue.on_duty));
     let mut known: BTreeSet<UserId> = in_queues.map(|member| member.person.user).collect();
-    known.extend(handovers(routing).iter().filter_map(|handover| match &handover.target {
+    known.extend(routing.handovers().iter().filter_map(|handover| match &handover.target {
         Target::Person { person, .. } => Some(person.user),
         Target::Queue(_) => None,
     }));
@@ -286,7 +270,7 @@ fn people(routing: &Routing, places: &Places, problems: &mut Problems) {
 /// Queues that get nothing, and skills that none of their people has.
 fn queues(routing: &Routing, places: &Places, problems: &mut Problems) {
     let mut used = BTreeSet::new();
-    for handover in handovers(routing) {
+    for handover in routing.handovers() {
         if let Target::Queue(queue) = handover.target {
             used.insert(queue);
         }

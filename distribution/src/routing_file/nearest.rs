@@ -1,7 +1,7 @@
 //! Which known word was probably meant.
 
-/// How many words are listed when none is near.
-const LISTED_MAX: usize = 12;
+/// How many words are listed when none is near: the keys of any section.
+const LISTED_MAX: usize = 16;
 
 /// A hint for who wrote `word` where one of `known` was expected.
 pub(super) fn hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {

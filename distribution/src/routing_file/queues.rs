@@ -10,7 +10,7 @@ use super::sticky;
 use super::waiting;
 use super::yaml::{Node, Value};
 use crate::name::Name;
-use crate::routing::{Fallback, Member, Queue, Strategy};
+use crate::routing::{Fallback, Member, Queue, Strategy, WorkingDayOf};
 use crate::waiting::HoldRules;
 
 /// The keys of a queue.
@@ -38,8 +38,12 @@ pub(super) const STRATEGIES: &[(&str, Strategy)] = &[
     ("in_order", Strategy::InOrder),
 ];
 
-/// Whether a queue wants an open working day.
-pub(super) const WORKING_DAY: &[(&str, bool)] = &[("required", true), ("ignored", false)];
+/// Of whom a queue wants an open working day.
+pub(super) const WORKING_DAY: &[(&str, WorkingDayOf)] = &[
+    ("required", WorkingDayOf::Members),
+    ("required_of_all", WorkingDayOf::All),
+    ("ignored", WorkingDayOf::Nobody),
+];
 
 /// Whether a queue respects absences.
 pub(super) const ABSENCES: &[(&str, bool)] = &[("respected", true), ("ignored", false)];
@@ -145,7 +149,7 @@ impl Reader<'_> {
     fn read(&self, node: &Node, problems: &mut Problems) -> Option<Queue> {
         let section = Section::read(node, "a queue", KEYS, problems)?;
         let strategy = choice(&section, "strategy", STRATEGIES, Strategy::Rotation, problems);
-        let working_day = choice(&section, "working_day", WORKING_DAY, false, problems);
+        let working_day = choice(&section, "working_day", WORKING_DAY, WorkingDayOf::Nobody, problems);
         let absences = choice(&section, "absences", ABSENCES, true, problems);
         let ledger = match section.get("ledger") {
             Some(node) => section::word(node, "`ledger`", problems).map(|word| Name::from(word.text)),
@@ -178,7 +182,7 @@ impl Reader<'_> {
             ledger,
             strategy: strategy?,
             members,
-            working_day_required: working_day?,
+            working_day: working_day?,
             absences_respected: absences?,
             limits,
             on_duty,

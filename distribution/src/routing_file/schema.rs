@@ -135,6 +135,8 @@ fn of_key(section: &str, key: &str) -> Value {
         ("cycle", "from") => json!({ "type": "string", "pattern": "^\\d{4}-\\d{2}-\\d{2}$" }),
         ("cycle", _) => json!({ "type": "integer", "minimum": 1, "maximum": 366 }),
         (_, "only_if_owner_in") => json!({ "type": "array", "minItems": 1, "items": count }),
+        (_, "service_users") => list(count),
+        (_, "made_by_hand") => json!({ "enum": words(super::MADE_BY_HAND) }),
         (_, "user" | "open" | "per_hour" | "per_day" | "release_per_minute" | "rounds") => count,
         (_, "weight") => json!({ "type": "integer", "minimum": 1, "maximum": Weight::MAX.get() }),
         (_, "skills") => list(name()),

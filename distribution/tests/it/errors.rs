@@ -45,7 +45,7 @@ defualt: { queue: main }
         &[
             "1:1: `default` is missing; it says who gets the leads that no rule takes: `default: { queue: NAME }`",
             "1:10: `version` must be 1, the version of this file's language",
-            "2:1: unknown key `colour` in the routing file; known: `version`, `time_zone`, `country_code`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
+            "2:1: unknown key `colour` in the routing file; known: `version`, `time_zone`, `country_code`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `made_by_hand`, `service_users`, `people`, `queues`, `rules`, `default`",
             "3:20: `uf_crm_product` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
             "3:42: `7` is not the code of a field; codes are in capitals, such as ADDRESS_REGION or UF_CRM_PRODUCT",
             "3:45: `AREA` is a field's own code and cannot be a short name; write short names in small letters",
@@ -97,7 +97,7 @@ default: { queue: a, if_nobody: [hold] }
             "4:74: unknown key `per_our` in `limits`; did you mean `per_hour`?",
             "5:32: unknown time zone `Mars`; write its name in the IANA database, such as Europe/Moscow",
             "8:46: `b` is a queue; write `{ queue: b }`",
-            "9:39: unknown word `needed` in `working_day`; known: `required`, `ignored`",
+            "9:39: unknown word `needed` in `working_day`; known: `required`, `required_of_all`, `ignored`",
             "9:57: unknown word `yes` in `absences`; known: `respected`, `ignored`",
             "9:71: nobody is on duty for queue `b`",
             "10:42: `anna` is on duty twice, first on line 10; give him a weight instead",
@@ -323,6 +323,22 @@ fn a_missing_section_is_one_problem() {
 }
 
 #[test]
+fn what_is_made_by_hand_is_left_or_distributed() {
+    let file = |keys: &str| {
+        format!("version: 1\n{keys}\npeople: {{ anna: {{ user: 11 }} }}\ndefault: {{ assign: anna }}\n")
+    };
+    assert!(Routing::from_yaml(&file("made_by_hand: distribute\nservice_users: [1, 7]"), "f").is_ok());
+    check(
+        &file("made_by_hand: keep\nservice_users: [anna, 0]"),
+        &[
+            "2:15: unknown word `keep` in `made_by_hand`; known: `leave`, `distribute`",
+            "3:17: a user must be a whole number from 1; these are the numbers in the addresses of people's pages in the portal",
+            "3:23: a user must be a whole number from 1; these are the numbers in the addresses of people's pages in the portal",
+        ],
+    );
+}
+
+#[test]
 fn owners_are_users_and_not_nobody() {
     let file = |owners: &str| {
         format!(
@@ -340,7 +356,7 @@ fn what_is_not_a_mapping_or_list() {
     check(
         "",
         &[
-            "1:1: the routing file must be a mapping; its keys: `version`, `time_zone`, `country_code`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `people`, `queues`, `rules`, `default`",
+            "1:1: the routing file must be a mapping; its keys: `version`, `time_zone`, `country_code`, `fields`, `calendar`, `schedules`, `only_if_owner_in`, `made_by_hand`, `service_users`, `people`, `queues`, `rules`, `default`",
         ],
     );
     check(

@@ -28,7 +28,8 @@ pub struct SomeQueue {
     pub members: Vec<usize>,
     pub on_duty: Vec<usize>,
     pub shares_a_ledger: bool,
-    pub working_day: bool,
+    /// Of whom an open working day is wanted.
+    pub working_day: &'static str,
     pub absences: bool,
     pub per_day: Option<u32>,
     /// What it does when the person is away whose client sent the lead; empty where it does not keep clients.
@@ -82,7 +83,8 @@ fn queue(people: usize) -> impl Strategy<Value = SomeQueue> {
         strategy,
         some(people),
         some(people.min(3)),
-        any::<[bool; 3]>(),
+        any::<[bool; 2]>(),
+        prop::sample::select(vec!["ignored", "required", "required_of_all"]),
         prop::option::weighted(0.3, 1..5_u32),
         1..=people,
         prop::sample::select(vec!["", "queue", "substitute", "{ wait_until_back: 4h }"]),
@@ -92,7 +94,8 @@ fn queue(people: usize) -> impl Strategy<Value = SomeQueue> {
                 strategy,
                 mut members,
                 on_duty,
-                [shares_a_ledger, working_day, absences],
+                [shares_a_ledger, absences],
+                working_day,
                 per_day,
                 one,
                 if_absent,
@@ -164,9 +167,7 @@ impl Office {
             if queue.shares_a_ledger {
                 keys.push("ledger: shared".to_owned());
             }
-            if queue.working_day {
-                keys.push("working_day: required".to_owned());
-            }
+            keys.push(format!("working_day: {}", queue.working_day));
             if !queue.absences {
                 keys.push("absences: ignored".to_owned());
             }
@@ -199,8 +200,15 @@ impl Office {
         (1..).zip(&self.people).map(presence).collect()
     }
 
-    /// Whether this person may take a lead of this queue, said a second time and without any of the crate's words.
-    pub fn may_take(&self, person: usize, queue: &SomeQueue, away: u32, now: Timestamp) -> bool {
+    /// Whether this person may take a lead of this queue, or takes it on duty, said a second time and without any of the
+    /// crate's words.
+    pub fn may_take(
+        &self,
+        (person, on_duty): (usize, bool),
+        queue: &SomeQueue,
+        away: u32,
+        now: Timestamp,
+    ) -> bool {
         let someone = &self.people[person - 1];
         let here = &someone.presence;
         let away_by_mask = away & (1 << person) != 0;
@@ -215,7 +223,9 @@ impl Office {
             && !(queue.absences && absent)
             && here.paused_until.is_none_or(|until| until <= now)
             && at_work
-            && (!queue.working_day || here.working_day == WorkingDay::Opened)
+            && (queue.working_day == "ignored"
+                || queue.working_day == "required" && on_duty
+                || here.working_day == WorkingDay::Opened)
             && someone.per_hour.is_none_or(|limit| here.hour < limit)
             && queue.per_day.is_none_or(|limit| here.day < limit)
     }

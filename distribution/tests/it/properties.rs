@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use distribution::{
-    Decision, Explanation, HoldReason, Language, Lead, Ledger, Role, Roster, Routing, Tie, TieBy, TieOf,
-    UserId, decide,
+    Decision, Explanation, HoldReason, Language, Lead, Ledger, Reason, Role, Roster, Routing, Tie, TieBy,
+    TieOf, UserId, Whereabouts, decide,
 };
 use jiff::ToSpan as _;
 use proptest::collection::{btree_set, vec};
@@ -13,6 +13,10 @@ use serde_json::{Map, Number, Value, json};
 
 use crate::office;
 use crate::world::{self, NOW, give_next, one_queue, roster_without, sum, user};
+
+fn why_taken(explanation: &Explanation) -> Role {
+    explanation.taken().unwrap().role
+}
 
 /// Gives `leads` leads with everybody present and counts who got how many.
 fn counts(routing: &Routing, leads: u32) -> BTreeMap<UserId, f64> {
@@ -166,10 +170,13 @@ proptest! {
             let roster = office.roster(away);
             let decision = decide(&lead, &roster, &routing, &ledger, now);
             prop_assert_eq!(&decision, &decide(&lead, &roster.clone(), &routing.clone(), &ledger.clone(), now));
-            let may = |people: &[usize]| people.iter().any(|person| office.may_take(*person, queue, away, now));
+            let may = |people: &[usize], on_duty| {
+                people.iter().any(|person| office.may_take((*person, on_duty), queue, away, now))
+            };
+            let asked = |user, role: Role| (office::number(user), role == Role::OnDuty);
             let why = decision.explanation();
             for candidate in &why.candidates {
-                let naive = office.may_take(office::number(candidate.user), queue, away, now);
+                let naive = office.may_take(asked(candidate.user, candidate.role), queue, away, now);
                 prop_assert_eq!(candidate.eligible, naive, "{:?}", candidate);
             }
             let json = serde_json::to_string(why).unwrap();
@@ -177,12 +184,13 @@ proptest! {
             let english = why.text(Language::English);
             prop_assert!(!why.text(Language::Russian).is_empty());
             let known = owner <= office.people.len() && !queue.if_absent.is_empty();
-            let may_owner = known && office.may_take(owner, queue, away, now);
+            let may_owner = known && office.may_take((owner, false), queue, away, now);
             prop_assert_eq!(why.taken().is_some_and(|taken| taken.role == Role::Client), may_owner);
             match decision {
                 Decision::Assign(assignment) => {
                     prop_assert!(!may_owner || office::number(assignment.user) == owner);
-                    prop_assert!(office.may_take(office::number(assignment.user), queue, away, now));
+                    let role = why_taken(&assignment.explanation);
+                    prop_assert!(office.may_take(asked(assignment.user, role), queue, away, now));
                     let starts = english.starts_with(&format!("The lead goes to {}.
 ", assignment.person));
                     prop_assert!(starts, "{}", english);
@@ -198,7 +206,7 @@ proptest! {
                 Decision::Hold(hold) => {
                     let waits = hold.reason == HoldReason::OwnersAbsence;
                     prop_assert!(!waits || (known && !may_owner && queue.if_absent.contains("wait")));
-                    prop_assert!(waits || (!may(&queue.members) && !may(&queue.on_duty)));
+                    prop_assert!(waits || (!may(&queue.members, false) && !may(&queue.on_duty, true)));
                     let soon = hold.until.is_none_or(|until| until <= now + 4.hours());
                     prop_assert!(!waits || soon, "{:?} {:?}", now, hold.until);
                     prop_assert!(hold.until.is_none_or(|until| until > now), "{:?} {:?}", now, hold.until);
@@ -206,6 +214,48 @@ proptest! {
                 Decision::Skip(_) => prop_assert!(false, "nothing says that the lead is final"),
             }
             prop_assert!(office::sums(&booked).values().all(|sum| *sum == 0), "{:?}", booked);
+        }
+    }
+
+    /// What people are shown of who takes leads, and why others do not, is what decides about the next lead.
+    #[test]
+    fn the_list_of_people_says_what_is_decided((office, leads) in (office::office(), office::leads())) {
+        let routing = office.routing();
+        let (mut ledger, mut now) = (Ledger::default(), NOW);
+        for (source, away, later) in leads {
+            now += later;
+            let number = source % office.queues.len() + 1;
+            let roster = office.roster(away);
+            let listed = routing.whereabouts(&roster, now);
+            // One for the queue, and one that no rule takes, so that it goes to who is named.
+            for source in [format!("q{number}"), "nothing".to_owned()] {
+                let lead = world::lead(&json!({ "ID": "1", "SOURCE_ID": source }));
+                let decision = decide(&lead, &roster, &routing, &ledger, now);
+                for candidate in &decision.explanation().candidates {
+                    let line = listed.iter().find(|line| {
+                        line.user == candidate.user && line.queue == candidate.queue && line.role == candidate.role
+                    });
+                    prop_assert!(line.is_some(), "{:?} stands in no line", candidate);
+                    let refusal = (!candidate.eligible).then_some(&candidate.reason);
+                    match refusal {
+                        // Of skills the list knows nothing, and what it says instead is no lie.
+                        Some(Reason::LacksSkill { .. }) => {}
+                        refusal => prop_assert_eq!(line.and_then(|line| line.reason.as_ref()), refusal),
+                    }
+                }
+                if let Decision::Assign(assignment) = decision {
+                    ledger.extend(assignment.entries);
+                }
+            }
+            // Everybody has a line, and everybody who is in a queue has one for it.
+            for queue in routing.queues() {
+                for member in &queue.members {
+                    let of_queue = |line: &&Whereabouts| line.queue.as_ref() == Some(&queue.name);
+                    let mut lines = listed.iter().filter(of_queue);
+                    prop_assert!(lines.any(|line| line.user == member.person.user && line.role == Role::Member));
+                }
+            }
+            prop_assert!(routing.people().all(|person| listed.iter().any(|line| line.user == person.user)));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::clock::{Clock as _, SystemClock};
+use e2e::HANG;
 use e2e::harness::Pipeline;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
@@ -259,7 +260,7 @@ async fn one_lead_that_makes_every_request_fail_takes_no_other_with_it() {
     pipeline.start_again("notifier-1").unwrap();
     let dead = ["portal=\"acme\"", "class=\"permanent\""];
     pipeline
-        .wait_for("the bad one is a dead letter", AFTER_RECOVERY, async || {
+        .wait_for("the bad one is a dead letter", HANG, async || {
             Ok(pipeline.metric("router", "rota_dead_letters", &dead).await? == 1.0)
         })
         .await
@@ -295,7 +296,7 @@ async fn a_portal_that_knows_no_references_in_batches_gets_its_leads_the_plain_w
 /// Waits until so many leads are given and told.
 async fn wait_for_all(pipeline: &Pipeline, leads: usize) {
     pipeline
-        .wait_for("all leads are assigned and told", AFTER_RECOVERY, async || {
+        .wait_for("all leads are assigned and told", HANG, async || {
             let notices = pipeline.portal.notifications().await?;
             let told: std::collections::BTreeSet<_> =
                 notices.into_iter().filter_map(|notice| notice.tag).collect();

@@ -10,6 +10,7 @@ mod common_parts;
 mod deployment;
 mod documents;
 mod holding;
+mod leads_mode;
 mod observability;
 mod orders;
 mod pipeline;

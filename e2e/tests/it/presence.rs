@@ -260,3 +260,58 @@ async fn a_lead_that_a_person_gave_to_somebody_is_left_alone() {
     assert_eq!(owners(&pipeline).await.len(), 1);
     assert_spent(&pipeline.portal, "given by a person before: 2 leads", 6).await;
 }
+
+#[tokio::test]
+async fn a_lead_that_somebody_made_for_themselves_is_left_alone_and_counted() {
+    let pipeline = start(&office("")).await;
+    let by_hand =
+        |source: &str| json!({ "CREATED_BY_ID": "12", "ASSIGNED_BY_ID": "12", "SOURCE_ID": source });
+    // The second came by a form, in the name of the same person; the third, the webhook made.
+    let leads = json!({ "leads": [by_hand("CALL"), by_hand("WEBFORM"), {}] });
+    let ids = pipeline.portal.add_leads(&leads).await.unwrap();
+    wait_for_notices(&pipeline, 2).await;
+    let by_hand = ["reason=\"made_by_hand\""];
+    pipeline
+        .wait_for("a lead is skipped", SOON, async || {
+            Ok(pipeline.metric("router", "rota_leads_skipped_total", &by_hand).await? >= 1.0)
+        })
+        .await
+        .unwrap();
+    let outcome = json!({ "kind": "skip", "reason": "made_by_hand" });
+    assert_eq!(explanation(&pipeline, ids[0]).await["outcome"], outcome);
+    let leads = pipeline.portal.leads().await.unwrap();
+    assert_eq!((leads[0].history.len(), leads[0].text("ASSIGNED_BY_ID")), (0, "12"));
+    assert_eq!(pipeline.metric("router", "rota_leads_skipped_total", &[]).await.unwrap(), 1.0);
+}
+
+#[tokio::test]
+async fn the_list_of_people_tells_queues_apart_and_counts_what_was_given() {
+    let mut plan = office(", limits: { per_day: 1 }");
+    plan.routing = plan
+        .routing
+        .replace("queues: { ", "queues: { pool: { members: [p11], working_day: required }, ")
+        .replace("default:", "rules: [{ name: Pool, when: { source: POOL }, queue: pool }]\ndefault:");
+    let pipeline = start(&plan).await;
+    pipeline.portal.set_working_day(11, &json!({ "STATUS": "CLOSED" })).await.unwrap();
+    let lines = || {
+        let output = pipeline.rota(&["people", "list", "--json"]).unwrap();
+        let lines: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let line = |line: &Value| {
+            let why = line["why"]["reason"].as_str().unwrap_or("yes");
+            format!("{} {} {why}", line["person"].as_str().unwrap(), line["queue"].as_str().unwrap())
+        };
+        lines.as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    let others = ["p12 main yes", "p13 main yes", "p14 main yes"];
+    let expected = |of_11: [&'static str; 2]| [&of_11[..], &others].concat();
+    pipeline
+        .wait_for("his day is closed, which only the pool minds", SOON, async || {
+            Ok(lines() == expected(["p11 pool working_day", "p11 main yes"]))
+        })
+        .await
+        .unwrap();
+    pipeline.portal.add_leads(&json!({ "count": 1 })).await.unwrap();
+    wait_for_notices(&pipeline, 1).await;
+    assert_eq!(owners(&pipeline).await, [("11".to_owned(), 1)].into(), "the decision agrees");
+    assert_eq!(lines(), expected(["p11 pool working_day", "p11 main at_limit"]));
+}

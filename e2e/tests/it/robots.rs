@@ -47,23 +47,29 @@ async fn a_robot_gives_a_lead_again_by_the_rules_or_to_the_queue_it_names() {
     let document = format!("LEAD_{}", ids[0]);
     let accepted = (200, "accepted\n".to_owned());
     assert_eq!(robot(&pipeline, &format!("key={KEY}&queue=vip"), &document).await, accepted);
-    wait_for_notices(&pipeline, 2).await;
+    // Who gets it is told, and who loses it.
+    wait_for_notices(&pipeline, 3).await;
     assert_eq!(owners(&pipeline, 0).await, ["11", "20"]);
     assert_eq!(robot(&pipeline, &format!("key={KEY}"), &document).await, accepted);
-    wait_for_notices(&pipeline, 3).await;
+    wait_for_notices(&pipeline, 5).await;
     assert_eq!(owners(&pipeline, 0).await, ["11", "20", "12"], "in turn");
-    // A misspelt queue: by the rules, and it is said.
-    assert_eq!(robot(&pipeline, &format!("key={KEY}&queue=wip"), &document).await, accepted);
-    wait_for_notices(&pipeline, 4).await;
+    assert_eq!(robot(&pipeline, &format!("key={KEY}"), &document).await, accepted);
+    wait_for_notices(&pipeline, 7).await;
     assert_eq!(owners(&pipeline, 0).await, ["11", "20", "12", "11"]);
-    let logs = pipeline.log_text("router-1") + &pipeline.log_text("router-2");
-    assert!(logs.contains("robot.unknown_queue") && logs.contains("wip"), "it is logged");
+    for (giving, loser, now) in [(1, 11, "head"), (2, 20, "petrov"), (3, 12, "ivanov")] {
+        let tag = format!("{PORTAL}/{}/{giving}/taken", ids[0]);
+        let notices = pipeline.portal.notifications().await.unwrap();
+        let lost: Vec<_> = notices.iter().filter(|notice| notice.tag.as_deref() == Some(&tag)).collect();
+        let [lost] = lost.as_slice() else { panic!("{tag}: {lost:?}") };
+        let says = format!("was given to {now}: a robot of the portal asked for it.");
+        assert!(lost.user == loser && lost.message.ends_with(&says), "{lost:?}");
+    }
 
     // A lead that nobody decided yet, because its event is lost, goes where the robot says, once.
     let new = json!({ "count": 1, "events": false });
     let lost = pipeline.portal.add_leads(&new).await.unwrap()[0];
     assert_eq!(robot(&pipeline, &format!("key={KEY}&queue=vip"), &format!("LEAD_{lost}")).await, accepted);
-    wait_for_notices(&pipeline, 5).await;
+    wait_for_notices(&pipeline, 8).await;
     pipeline.portal.repeat_events(&[lost], 3).await.unwrap();
     // A dozen at once, as a robot on a stage does when many leads are moved: each lead goes where it is wanted.
     let many = pipeline.portal.add_leads(&json!({ "count": 12 })).await.unwrap();
@@ -88,7 +94,7 @@ async fn a_robot_gives_a_lead_again_by_the_rules_or_to_the_queue_it_names() {
     let mut tags: Vec<_> = pipeline.portal.notifications().await.unwrap();
     tags.retain(|notice| notice.tag.as_deref() == Some(&format!("{PORTAL}/{}/4", ids[0])));
     assert_eq!(tags.len(), 1, "each giving has its own tag");
-    assert_spent(&pipeline.portal, "robots: 19 givings", 57).await;
+    assert_spent(&pipeline.portal, "robots: 19 givings", 75).await;
 }
 
 #[tokio::test]
@@ -98,7 +104,8 @@ async fn a_robot_without_the_key_or_on_another_entity_is_refused() {
     let pipeline = start(&plan).await;
     let key = format!("key={KEY}");
     let forbidden = (403, "forbidden\n".to_owned());
-    for query in ["", "key=", "key=5f0c4a9d2be17f37", "queue=main"] {
+    // Also one that names no queue there is: who has no key is told nothing.
+    for query in ["", "key=", "key=5f0c4a9d2be17f37", "queue=main", "queue=wip"] {
         assert_eq!(robot(&pipeline, query, "LEAD_1").await, forbidden, "{query}");
     }
     let (status, text) = robot(&pipeline, &key, "DEAL_1").await;
@@ -112,4 +119,38 @@ async fn a_robot_without_the_key_or_on_another_entity_is_refused() {
     assert_eq!(messages, 0.0);
     let log = pipeline.log_text("ingest");
     assert!(!log.contains(KEY), "no key in the log");
+}
+
+#[tokio::test]
+async fn a_robot_that_names_no_queue_there_is_is_told_and_a_new_queue_is_known_at_once() {
+    let mut plan = plan();
+    plan.routing = ROUTING.to_owned();
+    plan.portal_keys.push(format!("robot_key: {KEY}"));
+    let pipeline = start(&plan).await;
+    let lead = pipeline.portal.add_leads(&json!({ "count": 1 })).await.unwrap()[0];
+    wait_for_notices(&pipeline, 1).await;
+    let ask = async |queue: &str| {
+        robot(&pipeline, &format!("key={KEY}&queue={queue}"), &format!("LEAD_{lead}")).await
+    };
+    let text = "the routing that decides (version 1) has no queue `wip`; did you mean `vip`?\n";
+    assert_eq!(ask("wip").await, (422, text.to_owned()));
+    let text = "the routing that decides (version 1) has no queue `retail`; known: `main`, `vip`\n";
+    assert_eq!(ask("retail").await, (422, text.to_owned()));
+    let labels = ["outcome=\"unknown_queue\""];
+    assert_eq!(pipeline.metric("ingest", "rota_events_received_total", &labels).await.unwrap(), 2.0);
+    assert!(pipeline.log_text("ingest").contains("robot.unknown_queue"));
+    assert_eq!(owners(&pipeline, 0).await, ["11"], "it stays where it is");
+
+    // What was published a moment ago is no unknown name.
+    let routing = ROUTING.replace("vip: {", "retail: { members: [petrov] }, vip: {");
+    pipeline.write("new.yaml", &routing).unwrap();
+    let output = pipeline.rota(&["publish", "new.yaml"]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(ask("retail").await, (200, "accepted\n".to_owned()));
+    pipeline
+        .wait_for("the lead is petrov's", SOON, async || {
+            Ok(owners(&pipeline, 0).await.last().is_some_and(|owner| owner == "12"))
+        })
+        .await
+        .unwrap();
 }

@@ -48,6 +48,8 @@ struct NewLead {
     fields: Php,
     created: Option<Timestamp>,
     modified: Option<Timestamp>,
+    /// Who made it, where that is not the webhook.
+    maker: Option<String>,
 }
 
 impl TryFrom<Php> for NewLead {
@@ -58,7 +60,8 @@ impl TryFrom<Php> for NewLead {
             let text = fields.get(name).map(|value| value.text().unwrap_or_default());
             text.map(|text| text.parse().map_err(|_| format!("{name} is no time: {text:?}"))).transpose()
         };
-        Ok(Self { created: time("DATE_CREATE")?, modified: time("DATE_MODIFY")?, fields })
+        let maker = fields.get("CREATED_BY_ID").and_then(Php::text);
+        Ok(Self { created: time("DATE_CREATE")?, modified: time("DATE_MODIFY")?, maker, fields })
     }
 }
 
@@ -68,7 +71,8 @@ async fn add_leads(Extract(portal): Extract<Arc<Portal>>, Json(new): Json<NewLea
 
 /// Adds leads, or lets them come at a rate; answers the ids of those that are there at once.
 pub fn add_all(portal: &Arc<Portal>, new: NewLeads) -> Vec<u64> {
-    let same = NewLead { fields: new.fields, created: None, modified: None };
+    let maker = new.fields.get("CREATED_BY_ID").and_then(Php::text);
+    let same = NewLead { fields: new.fields, created: None, modified: None, maker };
     let all: Vec<NewLead> = new.leads.into_iter().chain(std::iter::repeat_n(same, new.count)).collect();
     let Some(per_second) = new.per_second.filter(|rate| *rate > 0.0) else {
         return all.iter().map(|lead| add(portal, lead, new.events)).collect();
@@ -94,6 +98,9 @@ fn add(portal: &Arc<Portal>, new: &NewLead, with_event: bool) -> u64 {
         let id = leads::add(&mut state, &new.fields, with_event, created);
         if let (Some(modified), Some(lead)) = (new.modified, state.leads.get_mut(&id)) {
             lead.fields.insert("DATE_MODIFY".to_owned(), json!(portal_time(modified)));
+        }
+        if let (Some(maker), Some(lead)) = (&new.maker, state.leads.get_mut(&id)) {
+            lead.fields.insert("CREATED_BY_ID".to_owned(), json!(maker));
         }
         (id, std::mem::take(&mut state.outgoing))
     };

@@ -10,7 +10,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, answers, bigint, givings, ledgers, timeline, user, waiting};
+use super::{Postgres, answers, bigint, givings, ledgers, notices, timeline, user, waiting};
 use crate::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, StoreError,
     Verdict,
@@ -272,10 +272,14 @@ impl Decisions for Postgres {
         let (was_held, is_held) = (before.is_some(), matches!(new.verdict, Verdict::Hold { .. }));
         let entry = new.timeline.take().filter(|_| !(was_held && is_held));
         let (deadline, amount, to_be_answered) = (new.deadline, new.amount, new.to_be_answered);
+        let loser = new.loser;
         let saved = save(&mut transaction, key, new, was_held && !is_held).await.map_err(&failed)?;
         waiting::decided(&mut transaction, &saved, deadline, amount).await.map_err(&failed)?;
         if to_be_answered {
             answers::decided(&mut transaction, &saved).await.map_err(&failed)?;
+        }
+        if let Some(loser) = loser {
+            notices::write_loss(&mut transaction, &saved, loser).await.map_err(&failed)?;
         }
         if let Some(text) = entry {
             timeline::decided(&mut transaction, &saved, &text).await.map_err(&failed)?;

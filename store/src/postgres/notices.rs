@@ -1,14 +1,15 @@
 //! Notices to people beside those of assignments.
 
 use async_trait::async_trait;
-use common::ids::PortalName;
+use common::ids::{PortalName, UserId};
+use common::messages::{AssignmentKey, Epoch};
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::{Postgres, bigint, user};
-use crate::{Matter, Notice, Notices, StoreError};
+use crate::{Matter, Notice, Notices, SavedDecision, StoreError, Verdict};
 
 /// In the transaction that gives a reason for it.
 pub(super) async fn write(
@@ -31,6 +32,39 @@ pub(super) async fn write(
     Ok(())
 }
 
+/// In the transaction that writes the decision of this giving: who loses the lead by it is told, once it is carried out.
+/// Not where the timer of the giving before tells him: that one was not answered.
+pub(super) async fn write_loss(
+    connection: &mut PgConnection,
+    saved: &SavedDecision,
+    loser: UserId,
+) -> Result<(), sqlx::Error> {
+    let (key, Verdict::Assign { person, .. }) = (&saved.key, &saved.verdict) else { return Ok(()) };
+    if key.epoch == Epoch::FIRST {
+        return Ok(());
+    }
+    // Marked like the timer's, so that of the two only one can be there.
+    let before = AssignmentKey { epoch: Epoch(key.epoch.0.saturating_sub(1)), ..key.clone() };
+    let matter = Matter::GivenAway { lead: key.lead, person: person.clone() };
+    sqlx::query(
+        "INSERT INTO notices (portal, tag, user_id, matter, written_at, lead_id, epoch)
+         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (
+             SELECT FROM answer_timers
+             WHERE portal = $1 AND lead_id = $6 AND epoch = $7 - 1 AND missed_at IS NOT NULL)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(key.portal.as_str())
+    .bind(format!("{before}/taken"))
+    .bind(bigint(loser.get()))
+    .bind(Json(matter))
+    .bind(saved.decided_at.to_sqlx())
+    .bind(bigint(key.lead.get()))
+    .bind(i32::try_from(key.epoch.0).unwrap_or(i32::MAX))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 #[async_trait]
 impl Notices for Postgres {
     async fn take_notices(
@@ -41,16 +75,25 @@ impl Notices for Postgres {
         lost_before: Timestamp,
     ) -> Result<Vec<Notice>, StoreError> {
         let failed = StoreError::during("taking notices");
-        sqlx::query("DELETE FROM notices WHERE portal = $1 AND claimed_at < $2")
-            .bind(portal.as_str())
-            .bind(lost_before.to_sqlx())
-            .execute(&self.pool)
-            .await
-            .map_err(&failed)?;
+        sqlx::query(
+            "DELETE FROM notices WHERE portal = $1 AND (claimed_at < $2 OR EXISTS (
+                 SELECT FROM assignments AS giving
+                 WHERE giving.portal = notices.portal AND giving.lead_id = notices.lead_id
+                     AND giving.epoch = notices.epoch AND finished_at IS NOT NULL AND owner_set_at IS NULL))",
+        )
+        .bind(portal.as_str())
+        .bind(lost_before.to_sqlx())
+        .execute(&self.pool)
+        .await
+        .map_err(&failed)?;
         let mut rows: Vec<(SqlTimestamp, String, i64, serde_json::Value)> = sqlx::query_as(
             "UPDATE notices SET claimed_at = $2
              WHERE (portal, tag) IN (
                  SELECT portal, tag FROM notices WHERE portal = $1 AND claimed_at IS NULL
+                     AND (lead_id IS NULL OR EXISTS (
+                         SELECT FROM assignments AS giving
+                         WHERE giving.portal = notices.portal AND giving.lead_id = notices.lead_id
+                             AND giving.epoch = notices.epoch AND owner_set_at IS NOT NULL))
                  ORDER BY written_at, tag LIMIT $3 FOR UPDATE SKIP LOCKED)
              RETURNING written_at, tag, user_id, matter",
         )

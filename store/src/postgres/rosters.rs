@@ -122,6 +122,20 @@ impl Rosters for Postgres {
         transaction.commit().await.map_err(&failed)
     }
 
+    async fn save_has_leads(&self, portal: &PortalName, has_leads: bool) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO rosters (portal, changes, has_leads) VALUES ($1, 1, $2)
+             ON CONFLICT (portal) DO UPDATE SET has_leads = excluded.has_leads, changes = rosters.changes + 1
+             WHERE rosters.has_leads IS DISTINCT FROM excluded.has_leads",
+        )
+        .bind(portal.as_str())
+        .bind(has_leads)
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("saving whether a portal keeps leads"))?;
+        Ok(())
+    }
+
     async fn roster_changes(&self) -> Result<BTreeMap<PortalName, u64>, StoreError> {
         let rows: Vec<(String, i64)> =
             sqlx::query_as("SELECT portal, changes FROM rosters WHERE changes > 0")
@@ -152,7 +166,14 @@ impl Rosters for Postgres {
         .fetch_all(&mut *connection)
         .await
         .map_err(&failed)?;
+        let has_leads: Option<Option<bool>> =
+            sqlx::query_scalar("SELECT has_leads FROM rosters WHERE portal = $1")
+                .bind(portal.as_str())
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(&failed)?;
         Ok(RosterState {
+            has_leads: has_leads.flatten(),
             readings: readings.into_iter().filter_map(ReadingRow::reading).collect(),
             own: own.into_iter().filter_map(OwnRow::absence).collect(),
         })

@@ -36,6 +36,7 @@ pub fn decision(verdict: Verdict) -> NewDecision {
         timeline: None,
         deadline: None,
         to_be_answered: false,
+        loser: None,
         amount: None,
         orders: Orders::default(),
         entries: Vec::new(),

@@ -140,3 +140,63 @@ async fn what_follows_a_giving_that_another_has_followed_is_not_wanted_any_more(
     assert_eq!(give_again(&store, 1, &after("b", 2)).await, Some(3));
     assert_eq!(store.note_found(&portal("acme"), &[key(1).lead], at(5), at(9)).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn who_loses_a_lead_is_told_once_and_only_when_it_is_gone() {
+    use store::{Assignments as _, Done, Matter, Notice, Notices as _};
+    let store = store().await;
+    let acme = key(1).portal;
+    let tags = async || {
+        let notices: Vec<Notice> = store.take_notices(&acme, 10, at(90), at(0)).await.unwrap();
+        notices.into_iter().map(|notice| (notice.tag, notice.to, notice.matter)).collect::<Vec<_>>()
+    };
+    let loses = |to: u64| NewDecision { loser: Some(user(11)), ..decision(assign(user(to))) };
+    // By the first giving nobody loses it.
+    decide(&store, &of(1, 1), loses(12)).await;
+    finish(&store, &of(1, 1)).await;
+    assert_eq!(tags().await, []);
+
+    give_again(&store, 1, &asks("a", Cause::Robot)).await;
+    decide(&store, &of(1, 2), loses(13)).await;
+    assert_eq!(tags().await, [], "it is his until the other has it");
+    finish(&store, &of(1, 2)).await;
+    let lead = key(1).lead;
+    let away = Matter::GivenAway { lead, person: "person-13".to_owned() };
+    assert_eq!(tags().await, [("acme/1/1/taken".to_owned(), user(11), away)]);
+    store.end_notices(&acme, &[("acme/1/1/taken".to_owned(), true)]).await.unwrap();
+    assert_eq!(tags().await, []);
+
+    // A person kept it: nobody lost anything.
+    give_again(&store, 1, &asks("b", Cause::Robot)).await;
+    decide(&store, &of(1, 3), loses(14)).await;
+    let kept = Done {
+        key: of(1, 3),
+        to: user(14),
+        owner_set: false,
+        notified: false,
+        notification: None,
+        finished: Some("kept_by_person"),
+        pack_at_most: None,
+    };
+    store.done(None, &[kept], at(3)).await.unwrap();
+    assert_eq!(tags().await, []);
+}
+
+#[tokio::test]
+async fn who_lost_it_to_a_timer_is_told_by_that() {
+    use store::{Answers as _, Notices as _};
+    let store = store().await;
+    let acme = key(1).portal;
+    decide(&store, &of(1, 1), NewDecision { to_be_answered: true, ..decision(assign(user(11))) }).await;
+    finish(&store, &of(1, 1)).await;
+    store.note_missed(&of(1, 1), at(4)).await.unwrap();
+    // A robot asks before the giving that the timer asked for is decided, and takes its place.
+    give_again(&store, 1, &asks("timer", Cause::Unanswered)).await;
+    give_again(&store, 1, &asks("robot", Cause::Robot)).await;
+    decide(&store, &of(1, 2), NewDecision { loser: Some(user(11)), ..decision(assign(user(12))) }).await;
+    finish(&store, &of(1, 2)).await;
+    assert_eq!(store.take_notices(&acme, 10, at(90), at(0)).await.unwrap(), []);
+    let timers = store.answer_timers(&acme, at(90), at(0), 10).await.unwrap();
+    assert_eq!(timers.len(), 1, "the timer does");
+    assert_eq!(timers[0].state, store::TimerState::Taken("person-12".to_owned()));
+}

@@ -112,3 +112,19 @@ async fn what_the_portal_could_not_count_yet_is_reserved() {
     };
     store.decide(&key(50), &counting, Box::new(see)).await.unwrap();
 }
+
+#[tokio::test]
+async fn whether_a_portal_keeps_leads_is_known_to_all() {
+    let (store, acme) = (store().await, portal("acme"));
+    let known = async || store.roster(&acme, at(0)).await.unwrap().has_leads;
+    let changes = async || store.roster_changes().await.unwrap().get(&acme).copied();
+    assert_eq!((known().await, changes().await), (None, None));
+    // Who has the right to ask has a row already.
+    store.take_roster(&acme, Uuid::now_v7(), at(0), Duration::from_mins(1)).await.unwrap();
+    assert_eq!(known().await, None);
+    for (has_leads, change) in [(false, 1), (false, 1), (true, 2)] {
+        store.save_has_leads(&acme, has_leads).await.unwrap();
+        assert_eq!((known().await, changes().await), (Some(has_leads), Some(change)));
+    }
+    assert!(!store.take_roster(&acme, Uuid::now_v7(), at(1), Duration::from_mins(1)).await.unwrap());
+}
