@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitrix24::deal::NewDeal;
-use bitrix24::{LeadReader, Portal, PortalError};
+use bitrix24::{Fields, LeadReader, Portal, PortalError, PortalLead};
 use common::broker::worker::{Handler, Outcome, Received};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError};
@@ -15,6 +15,7 @@ use common::messages::{AssignmentCommand, AssignmentKey, Deal};
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Map;
+use store::unseen_leads::{believe_missing, wait_for_right};
 use store::{AssignmentState, Done, Store};
 use uuid::Uuid;
 
@@ -44,6 +45,12 @@ pub(crate) struct Assign {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<NotifierMetrics>,
+    /// What is needed of a lead.
+    pub(crate) fields: Arc<Fields>,
+    /// How long a lead waits to which the webhook's owner has no right.
+    pub(crate) waits_for_right: Duration,
+    /// A lead whose message is older may have waited because it was not seen; none comes back sooner.
+    pub(crate) may_have_waited: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +58,9 @@ enum AssignError {
     /// Somebody else is at it, or was when they died; their pack may still be running.
     #[error("another copy of this command was sent at {0}; how that ended is not known yet")]
     SentElsewhere(Timestamp, Duration),
+    /// Rights were given between two requests, or the portal's lists come late.
+    #[error("the lead is missing in a list and shown by itself")]
+    ShownByItself,
     #[error("setting the owner")]
     SetOwner(#[source] PortalError),
     #[error("the owner is set; sending the notice")]
@@ -75,6 +85,7 @@ impl Failure for AssignError {
     fn class(&self) -> FailureClass {
         match self {
             Self::SentElsewhere(..) => FailureClass::Throttled,
+            Self::ShownByItself => FailureClass::Transient,
             Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.class(),
         }
     }
@@ -82,6 +93,7 @@ impl Failure for AssignError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::SentElsewhere(_, wait) => Some(*wait),
+            Self::ShownByItself => None,
             Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.retry_after(),
         }
     }
@@ -152,21 +164,54 @@ impl Assign {
                 if let Some(deal) = &command.orders.deal {
                     self.create_deal(key, command.to, deal, before.deal_sent_at, outcome).await?;
                 }
-                self.metrics.assigned(&self.portal, outcome, self.clock.now().duration_since(first_seen));
+                let took = self.clock.now().duration_since(first_seen);
+                if Duration::try_from(took).is_ok_and(|took| took > self.may_have_waited) {
+                    self.store.forget_unseen(&self.portal, key.lead).await?;
+                }
+                self.metrics.assigned(&self.portal, outcome, took);
                 Ok(Outcome::Done(outcome))
             }
-            WriteEnd::LeftAlone(Step::Deleted) => self.finish(key, command, before.owner_set, DELETED).await,
+            WriteEnd::LeftAlone(Step::AskForIt) => match self.read_by_itself(key.lead).await? {
+                // The next list shows it too.
+                Some(_) => Err(AssignError::ShownByItself.into()),
+                None => self.missing(key, command, before.owner_set).await,
+            },
             WriteEnd::LeftAlone(Step::KeptByPerson | Step::SetOwner | Step::OnlyNotify) => {
                 self.finish(key, command, before.owner_set, KEPT_BY_PERSON).await
             }
-            WriteEnd::NoLead => {
-                self.metrics.ended(&self.portal, DELETED);
-                Ok(Outcome::Done(DELETED))
+            WriteEnd::NoLead => self.missing(key, command, before.owner_set).await,
+            WriteEnd::OwnerRefused(denied @ PortalError::Denied { .. }) => {
+                Err(self.without_right(key.lead, AssignError::SetOwner(denied)).await)
             }
             WriteEnd::OwnerRefused(error) => Err(AssignError::SetOwner(error).into()),
             WriteEnd::NoticeRefused(error) => Err(AssignError::Notify(error).into()),
             WriteEnd::Elsewhere => Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into()),
             WriteEnd::Store(error) => Err(error.into()),
+        }
+    }
+
+    /// The portal says that there is no such lead: the end, if it said so some minutes ago too.
+    async fn missing(
+        &self,
+        key: &AssignmentKey,
+        command: &AssignmentCommand,
+        owner_set: bool,
+    ) -> Result<Outcome, HandlerError> {
+        believe_missing(&*self.store, &self.portal, key.lead, self.clock.now()).await?;
+        self.finish(key, command, owner_set, DELETED).await
+    }
+
+    /// The lead waits until the webhook's owner has a right to it.
+    async fn without_right(&self, lead: LeadId, said: impl Failure) -> HandlerError {
+        let times = (self.clock.now(), self.waits_for_right);
+        wait_for_right(&*self.store, (&self.portal, lead), said, times).await
+    }
+
+    /// What the portal says of a lead that a list left out; none when it says that there is none.
+    async fn read_by_itself(&self, lead: LeadId) -> Result<Option<PortalLead>, HandlerError> {
+        match self.reader.read_by_itself(lead, &self.fields).await {
+            Err(denied @ PortalError::Denied { .. }) => Err(self.without_right(lead, denied).await),
+            read => Ok(read?.lead),
         }
     }
 
@@ -195,7 +240,12 @@ impl Assign {
             self.store.deal_not_created(key).await?;
         }
         // A lead that is gone meanwhile has nothing to hand on but its number.
-        let lead = self.reader.read(key.lead).await?.lead;
+        let lead = match self.reader.read(key.lead, &self.fields).await {
+            Err(denied @ PortalError::Denied { .. }) => {
+                return Err(self.without_right(key.lead, AssignError::of_deal(deal, denied)).await);
+            }
+            read => read?.lead,
+        };
         if !self.store.about_to_create_deal(key, self.clock.now()).await? {
             return Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into());
         }
@@ -256,10 +306,18 @@ impl Assign {
         }
         let items = self.store.pack(&self.portal, pack).await?;
         // All at once, so that they are read by one request.
-        let reads = items.iter().map(|item| self.reader.read(item.key.lead));
+        let reads = items.iter().map(|item| async {
+            match self.reader.read(item.key.lead, &self.fields).await {
+                // What became of the others must not wait for the right to one.
+                Err(PortalError::Denied { .. }) if item.key != *key => Ok(None),
+                Err(denied @ PortalError::Denied { .. }) => {
+                    Err(self.without_right(item.key.lead, denied).await)
+                }
+                read => Ok::<_, HandlerError>(read?.lead),
+            }
+        });
         let leads = try_join_all(reads).await?;
-        let owners: BTreeMap<_, _> =
-            leads.into_iter().filter_map(|read| read.lead).map(|lead| (lead.id, lead.owner)).collect();
+        let owners: BTreeMap<_, _> = leads.into_iter().flatten().map(|lead| (lead.id, lead.owner)).collect();
         let found = recovery::find(key, &items, &owners);
         let done = Done {
             key: key.clone(),

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bitrix24::connect::connect;
-use bitrix24::{LeadReader, PortalMetrics};
+use bitrix24::watch::watch_readability;
+use bitrix24::{Fields, LeadReader, PortalMetrics};
 use common::broker::worker::Worker;
 use common::budget::Purpose;
 use common::config::TimelineEntries;
@@ -83,11 +84,16 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             wording: wording.clone(),
         };
         context.lifecycle.spawn("notices", notices.run(stop.clone()));
+        let watch = watch_readability(client.clone(), context.lifecycle.health(), stop.clone());
+        context.lifecycle.spawn("portal-readable", watch);
         let writer = Writer::new(client.clone(), Arc::clone(&store), Arc::clone(&clock), wording);
         let handler = Assign {
             portal: portal.name.clone(),
             client: client.clone(),
             reader: LeadReader::new(client),
+            fields: Arc::new(Fields::default()),
+            waits_for_right: config.retry.throttled_for,
+            may_have_waited: config.retry.delays.first().copied().unwrap_or_default(),
             packs: Packs::new(Arc::new(writer), usize::from(config.notifier.in_flight)),
             store,
             clock,

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bitrix24::connect::connect;
+use bitrix24::watch::watch_readability;
 use bitrix24::{LeadReader, Portal, PortalMetrics};
 use common::broker::settle::Settler;
 use common::broker::worker::{Surroundings, Worker};
@@ -190,6 +191,7 @@ impl Shared {
             holder: Uuid::now_v7(),
             news_at: None,
             problem: None,
+            hidden: BTreeMap::new(),
         };
         context.lifecycle.spawn("answers", timers.run(self.stop.clone()));
         let handler = Decide {
@@ -207,7 +209,11 @@ impl Shared {
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&self.metrics),
             deciding: Semaphore::new(DECIDING),
+            waits_for_right: context.config.retry.throttled_for,
+            may_have_waited: context.config.retry.delays.first().copied().unwrap_or_default(),
         };
+        let (health, stop) = (context.lifecycle.health(), self.stop.clone());
+        context.lifecycle.spawn("portal-readable", watch_readability(client.clone(), health, stop));
         let queue = context.topology.lead_events(&portal.name);
         let in_flight = context.config.router.in_flight;
         let worker = Worker::new(self.surroundings.clone(), handler, portal.name.clone(), queue, in_flight);

@@ -17,6 +17,7 @@ pub mod postgres;
 mod rosters;
 mod sweeps;
 mod timeline;
+pub mod unseen_leads;
 mod versions;
 mod waiting;
 
@@ -41,6 +42,7 @@ pub use notices::{Matter, Notice, Notices};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{Timeline, TimelineEntry};
+pub use unseen_leads::{Unseen, UnseenLeads};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::{Waiting, WaitingLeads};
 
@@ -58,6 +60,7 @@ pub trait Store:
     + Waiting
     + Rosters
     + Timeline
+    + UnseenLeads
     + DeadLetters
     + Sweeps
     + RequestBudget
