@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bitrix24::{HttpSettings, HttpTransport, LeadReader, Limiter, MethodTimes, Portal, PortalMetrics};
+use bitrix24::{
+    Fields, HttpSettings, HttpTransport, LeadReader, Limiter, MethodTimes, Portal, PortalMetrics,
+};
 use common::budget::BucketLimits;
 use common::clock::SystemClock;
 use common::ids::{LeadId, PortalName};
@@ -36,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
         Arc::new(PortalMetrics::new(&Registry::new())?),
     );
 
-    let text = match LeadReader::new(portal).read(id).await?.lead {
+    let text = match LeadReader::new(portal).read(id, &Arc::new(Fields::default())).await?.lead {
         Some(lead) => match lead.owner {
             Some(owner) => format!("lead {id} belongs to employee {owner}: {}", lead.title),
             None => format!("lead {id} belongs to nobody: {}", lead.title),

@@ -22,7 +22,8 @@ use crate::client::{Counted, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
 use crate::error::PortalError;
-use crate::lead::LIST;
+use crate::fields::Fields;
+use crate::lead::{GET, LIST};
 
 /// `PROVIDER_ID` of activities that answer nothing, whatever their direction.
 const NO_ANSWERS: [&str; 3] = ["CRM_TODO", "CRM_TASKS_TASK", "CRM_WEBFORM"];
@@ -66,6 +67,8 @@ pub enum Answer {
     NotYet,
     /// It is not for him to answer: it has another owner, is closed, or is gone.
     NotHis,
+    /// The webhook's owner may not see it, so nothing is known.
+    Hidden,
 }
 
 /// What happened in the portal of late.
@@ -112,6 +115,7 @@ impl Portal {
     /// When a request fails, or a source is refused: without it nobody can say that a lead was not answered.
     pub async fn answers(&self, asked: &[Asked]) -> Result<Vec<Answer>, PortalError> {
         let mut answers = Vec::with_capacity(asked.len());
+        let mut left_out = Vec::new();
         for part in asked.chunks(MAX_COMMANDS - 1) {
             let ids: Vec<u64> = part.iter().map(|asked| asked.lead.get()).collect();
             let select = ["ID", "ASSIGNED_BY_ID", "STATUS_SEMANTIC_ID", "MOVED_BY_ID", "MOVED_TIME"];
@@ -126,7 +130,26 @@ impl Portal {
             for asked in part {
                 let activities = next()?;
                 let lead = rows(&leads).find(|lead| number(lead, "ID") == Some(asked.lead.get()));
-                answers.push(answer(*asked, lead, &activities));
+                if lead.is_none() {
+                    left_out.push((answers.len(), asked.lead));
+                }
+                answers.push(lead.map_or(Answer::Hidden, |lead| answer(*asked, lead, &activities)));
+            }
+        }
+        // A list leaves out what is hidden just as what is deleted.
+        for part in left_out.chunks(MAX_COMMANDS) {
+            let leads: Vec<LeadId> = part.iter().map(|(_, lead)| *lead).collect();
+            let permit = self.permit(&[GET]).await?;
+            let shown = self.get_each_with(permit, &leads, &Fields::default()).await?;
+            for ((number, _), shown) in part.iter().zip(shown) {
+                let is_gone = match shown {
+                    Ok(lead) => lead.is_none(),
+                    Err(PortalError::Denied { .. }) => false,
+                    Err(error) => return Err(error),
+                };
+                if let Some(answer) = answers.get_mut(*number).filter(|_| is_gone) {
+                    *answer = Answer::NotHis;
+                }
             }
         }
         Ok(answers)
@@ -141,8 +164,7 @@ fn activities(asked: &Asked) -> Command {
     Command::of(ACTIVITIES, &params)
 }
 
-fn answer(asked: Asked, lead: Option<&Value>, activities: &Value) -> Answer {
-    let Some(lead) = lead else { return Answer::NotHis };
+fn answer(asked: Asked, lead: &Value, activities: &Value) -> Answer {
     let owner = Some(asked.owner.get());
     if number(lead, "ASSIGNED_BY_ID") != owner || text(lead, "STATUS_SEMANTIC_ID") != "P" {
         return Answer::NotHis;
@@ -208,7 +230,7 @@ mod tests {
             "ID": "42", "ASSIGNED_BY_ID": "11", "STATUS_SEMANTIC_ID": "P", "MOVED_BY_ID": "1",
             "MOVED_TIME": "2026-11-23T12:06:00+03:00",
         });
-        answer(asked(), Some(&lead), &json!([activity]))
+        answer(asked(), &lead, &json!([activity]))
     }
 
     #[test]
@@ -243,13 +265,12 @@ mod tests {
                 "ID": "42", "ASSIGNED_BY_ID": owner, "STATUS_SEMANTIC_ID": semantics, "MOVED_BY_ID": by,
                 "MOVED_TIME": at,
             });
-            answer(asked(), Some(&lead), &json!([]))
+            answer(asked(), &lead, &json!([]))
         };
         assert_eq!(lead("11", "P", "11", "2026-11-23T12:00:00+03:00"), answered("12:00:00"));
         assert_eq!(lead("11", "P", "11", "2026-11-23T11:59:59+03:00"), Answer::NotYet);
         assert_eq!(lead("11", "P", "1", "2026-11-23T12:05:00+03:00"), Answer::NotYet, "a robot did");
         assert_eq!(lead("12", "P", "12", "2026-11-23T12:05:00+03:00"), Answer::NotHis);
         assert_eq!(lead("11", "S", "11", "2026-11-23T12:05:00+03:00"), Answer::NotHis);
-        assert_eq!(answer(asked(), None, &json!([])), Answer::NotHis);
     }
 }

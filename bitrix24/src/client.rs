@@ -25,6 +25,7 @@ use crate::error::PortalError;
 use crate::limits::{self, Limiter};
 use crate::method_time::{MethodTimes, Pace};
 use crate::metrics::{PackKind, PortalMetrics, RequestOutcome};
+use crate::readability::{Readability, Unreadable};
 use crate::transport::{Answer, Transport};
 
 /// What a batch brought: one outcome a command, in the order of the commands.
@@ -77,6 +78,8 @@ struct Shared {
     alone: Arc<Mutex<()>>,
     /// Codes that nobody knows and that were logged.
     unknown: SyncMutex<BTreeSet<String>>,
+    /// Whether what it answers can be read.
+    readability: Readability,
 }
 
 /// Methods that are not called at this moment, because they have used up their time.
@@ -128,6 +131,17 @@ impl Portal {
     #[must_use]
     pub fn methods(&self) -> &MethodTimes {
         self.limiter.methods()
+    }
+
+    /// What is wrong where the portal has answered nothing for a while that can be read, as this process has seen it.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        self.shared.readability.unreadable()
+    }
+
+    /// When an answer was read last.
+    pub(crate) fn read_at(&self) -> Option<Instant> {
+        self.shared.readability.read_at()
     }
 
     /// Whether a request more or less does not matter at this moment.
@@ -265,7 +279,7 @@ impl Portal {
         Ok(counted.into_iter().map(|counted| counted.outcome).collect())
     }
 
-    async fn batch_of_allowed(
+    pub(crate) async fn batch_of_allowed(
         &self,
         permit: Permit,
         commands: &[Command],
@@ -357,6 +371,8 @@ impl Portal {
         }
         let result = result.and_then(|answer| envelope::read(method, &answer));
         let took = started.elapsed();
+        self.shared.readability.heard(&result);
+        self.metrics.unreadable(&self.name, self.unreadable().is_some());
         self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
         match &result {
             Ok(envelope) => tracing::debug!(

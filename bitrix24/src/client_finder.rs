@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use common::ids::LeadId;
 use distribution::Tie;
 
+use crate::apart::{Blame, Suspects};
 use crate::client::{Permit, Portal};
 use crate::clients::Sought;
 use crate::error::PortalError;
@@ -37,7 +39,7 @@ impl ClientFinder {
     pub fn new(portal: Portal) -> Self {
         let limits =
             PackLimits { max_pack: LEADS_A_PACK, in_flight: PACKS_IN_FLIGHT, queue: QUEUE, linger: LINGER };
-        Self { packer: Packer::new(Arc::new(Packs { portal }), limits) }
+        Self { packer: Packer::new(Arc::new(Packs { portal, suspects: Suspects::default() }), limits) }
     }
 
     /// Who has the client. No request is made where there is nothing to know him by.
@@ -54,6 +56,7 @@ impl ClientFinder {
 
 struct Packs {
     portal: Portal,
+    suspects: Suspects<LeadId>,
 }
 
 #[async_trait]
@@ -67,9 +70,35 @@ impl PackSender<Sought, Vec<Tie>> for Packs {
     }
 
     async fn send(&self, permit: Permit, pack: Vec<Sought>) -> Vec<Result<Vec<Tie>, PortalError>> {
-        match self.portal.ties_with(permit, &pack).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => pack.iter().map(|_| Err(error.clone())).collect(),
+        let mut permit = Some(permit);
+        // Groups come in another order than the pack, and a lead may be in it twice.
+        let numbered = pack.into_iter().enumerate().collect();
+        let mut ends: Vec<(usize, Result<Vec<Tie>, PortalError>)> = Vec::new();
+        for group in self.suspects.groups(numbered, |(_, sought)| sought.lead, self.portal.read_at()) {
+            let sought: Vec<Sought> = group.items.iter().map(|(_, sought)| sought.clone()).collect();
+            let found = async {
+                let permit = match permit.take() {
+                    Some(permit) => permit,
+                    None => self.portal.permit(&[]).await?,
+                };
+                self.portal.ties_with(permit, &sought).await
+            };
+            let leads = sought.iter().map(|sought| sought.lead);
+            let outcomes = match found.await {
+                Ok(outcomes) => {
+                    self.suspects.passed(leads);
+                    outcomes
+                }
+                Err(error) => {
+                    if Blame::of(&error) != Blame::Nobody {
+                        self.suspects.failed(&group, leads);
+                    }
+                    sought.iter().map(|_| Err(error.clone())).collect()
+                }
+            };
+            ends.extend(group.items.iter().map(|(number, _)| *number).zip(outcomes));
         }
+        ends.sort_by_key(|(number, _)| *number);
+        ends.into_iter().map(|(_, end)| end).collect()
     }
 }

@@ -162,8 +162,8 @@ impl Portal {
                     let rows = rows(&result).filter_map(Owned::read).filter(|row| ids.contains(&row.id));
                     owners.owned.extend(rows.map(|row| ((kind, row.id), row)));
                 }
-                (Asks::Owners { kind, .. }, Err(error)) => {
-                    owners.failed.insert(kind, error);
+                (Asks::Owners { kind, ids }, Err(error)) => {
+                    owners.failed.extend(ids.into_iter().map(|id| ((kind, id), error.clone())));
                 }
                 (Asks::Dealings { number, by, kind, ids }, outcome) => {
                     if let Some(client) = clients.get_mut(number) {
@@ -175,7 +175,8 @@ impl Portal {
         Ok(())
     }
 
-    /// Any number of commands in as few requests as it takes; the first goes by the permit, if it is there still.
+    /// Any number of commands in as few requests as it takes; the first goes by the permit, if it is there still. One that
+    /// spoils the answer of the others fails alone.
     async fn batches(
         &self,
         permit: &mut Option<Permit>,
@@ -187,7 +188,8 @@ impl Portal {
                 Some(permit) => permit,
                 None => self.permit(&[]).await?,
             };
-            outcomes.extend(self.batch_with(permit, part).await?);
+            let counted = self.batch_apart(permit, part).await?;
+            outcomes.extend(counted.into_iter().map(|counted| counted.outcome));
         }
         Ok(outcomes)
     }
@@ -223,7 +225,7 @@ fn find_command(by: TieBy, values: &[String], kind: Option<&str>) -> Command {
 #[derive(Default)]
 struct Owners {
     owned: BTreeMap<(Kind, u64), Owned>,
-    failed: BTreeMap<Kind, PortalError>,
+    failed: BTreeMap<(Kind, u64), PortalError>,
 }
 
 /// Something of a client.
@@ -345,7 +347,7 @@ impl<'s> Client<'s> {
         let own = self.sought.lead.get();
         let mut ties = Vec::new();
         for found in &self.found {
-            if let Some(error) = owners.failed.get(&found.kind) {
+            if let Some(error) = owners.failed.get(&(found.kind, found.id)) {
                 return Err(error.clone());
             }
             let Some(owned) = owners.owned.get(&(found.kind, found.id)) else { continue };

@@ -119,6 +119,8 @@ codes! {
     FieldValueNotValid = "CRM_FIELD_ERROR_VALUE_NOT_VALID",
     /// A filter, an order or another argument is wrong.
     ArgumentValue = "INVALID_ARG_VALUE",
+    /// There is no such thing (any more).
+    NotFound = "NOT_FOUND",
 }
 
 impl PortalCode {
@@ -149,7 +151,7 @@ impl PortalCode {
     pub fn class(&self, status: Option<u16>) -> FailureClass {
         match self {
             Self::QueryLimitExceeded | Self::OperationTimeLimit => FailureClass::Throttled,
-            // Wrong encoding is one lead's bad text; tried again, the others are in another pack.
+            // Wrong encoding is one lead's bad text; the others are asked for without it.
             Self::InternalServerError
             | Self::UnexpectedAnswer
             | Self::ConnectionError
@@ -180,7 +182,8 @@ impl PortalCode {
             | Self::UserIdEmpty
             | Self::MessageEmpty
             | Self::FieldValueNotValid
-            | Self::ArgumentValue => FailureClass::Permanent,
+            | Self::ArgumentValue
+            | Self::NotFound => FailureClass::Permanent,
             // Words without a code are a refusal of these parameters, unless the status says more.
             Self::Empty => match status {
                 Some(429) => FailureClass::Throttled,
@@ -237,7 +240,8 @@ impl PortalCode {
             | Self::UserIdEmpty
             | Self::MessageEmpty
             | Self::FieldValueNotValid
-            | Self::ArgumentValue => false,
+            | Self::ArgumentValue
+            | Self::NotFound => false,
         }
     }
 }
@@ -296,6 +300,7 @@ mod tests {
             (C::MessageEmpty, &[Some(400), None], Permanent, false),
             (C::FieldValueNotValid, &[Some(400), None], Permanent, false),
             (C::ArgumentValue, &[Some(400), None], Permanent, false),
+            (C::NotFound, &[Some(400), Some(404), None], Permanent, false),
             (C::Empty, &[Some(400), None], Permanent, false),
             (C::Empty, &[Some(401), Some(403)], Blocked, false),
             (C::Empty, &[Some(500)], Transient, true),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::budget::BudgetError;
 use common::failure::{Failure, FailureClass};
 
+use crate::apart::Blame;
 use crate::code::PortalCode;
 use crate::transport::TransportError;
 
@@ -19,6 +20,10 @@ use crate::transport::TransportError;
 ///
 /// Source: page "Limits", part "Method execution time".
 const OPERATION_TIME_BUCKET: Duration = Duration::from_mins(1);
+
+/// How long a lead waits to which the webhook's owner has no right, before it is asked for again: rights are given by
+/// people.
+const DENIED_WAITS: Duration = Duration::from_mins(10);
 
 /// Whatever prevented an answer. Cheap to clone: a pack's failure goes to every caller in it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -75,6 +80,20 @@ pub enum PortalError {
         /// Which method.
         method: String,
     },
+    /// The answer is longer than what is read.
+    #[error("{method}: the answer is longer than {} bytes", crate::transport::MAX_BODY_BYTES)]
+    TooLarge {
+        /// Which method.
+        method: String,
+    },
+    /// The webhook's owner may not see this lead, or not change it. Whether it exists is not known.
+    #[error(
+        "{method}: the webhook's owner has no right to this lead; give them the right to read and edit all leads"
+    )]
+    Denied {
+        /// Which method.
+        method: String,
+    },
     /// A `result` of another shape than the method's page says.
     #[error("{method}: the result is not {expected}")]
     Unexpected {
@@ -127,7 +146,15 @@ impl PortalError {
         match *source {
             TransportError::NotSent(_) => Self::NotSent { method, source },
             TransportError::Ambiguous(_) => Self::Lost { method, source },
+            TransportError::TooLarge => Self::TooLarge { method },
         }
+    }
+
+    /// Whether a part of the request may be to blame for its failure, such as one lead of many: what is tried again goes
+    /// with fewer others then.
+    #[must_use]
+    pub fn may_be_due_to_a_part(&self) -> bool {
+        Blame::of(self) != Blame::Nobody
     }
 
     /// Whether the request may have run although there is no answer that says so. After a write that
@@ -139,10 +166,12 @@ impl PortalError {
             Self::Status { status, .. } => *status >= 500 || *status == 408,
             Self::Lost { .. }
             | Self::Unreadable { .. }
+            | Self::TooLarge { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::Interrupted => true,
             Self::Renamed { .. }
+            | Self::Denied { .. }
             | Self::NotSent { .. }
             | Self::BatchSize { .. }
             | Self::MethodBlocked { .. }
@@ -154,10 +183,11 @@ impl PortalError {
     /// Whether the portal says that the lead asked for does not exist (any more).
     ///
     /// Source: page "Get Lead by Id" gives `Not found`, portals also say `Lead is not found`; both
-    /// with an empty code.
+    /// with an empty code. The newer methods have the code `NOT_FOUND`.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.says(&["not found", "lead is not found"])
+        let coded = matches!(self, Self::Refused { code: PortalCode::NotFound, .. });
+        coded || self.says(&["not found", "lead is not found"])
     }
 
     /// Whether the portal says `Access denied.` with an empty code: no right to *this* thing, while
@@ -207,12 +237,14 @@ impl Failure for PortalError {
             Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::Unreadable { .. }
+            | Self::TooLarge { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::NotRun { .. }
             | Self::Interrupted => FailureClass::Transient,
-            // Our own store is away, or nothing may be sent; the message is not to blame.
-            Self::Budget { .. } | Self::MethodBlocked { .. } => FailureClass::Throttled,
+            // Our own store is away, or nothing may be sent; the message is not to blame. Nor is it for a right that
+            // somebody has yet to give.
+            Self::Budget { .. } | Self::MethodBlocked { .. } | Self::Denied { .. } => FailureClass::Throttled,
             Self::BatchSize { .. } => FailureClass::Permanent,
         }
     }
@@ -221,12 +253,14 @@ impl Failure for PortalError {
         match self {
             Self::Refused { code: PortalCode::OperationTimeLimit, .. } => Some(OPERATION_TIME_BUCKET),
             Self::MethodBlocked { wait, .. } => Some(*wait),
+            Self::Denied { .. } => Some(DENIED_WAITS),
             Self::Refused { .. }
             | Self::Status { .. }
             | Self::Renamed { .. }
             | Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::Unreadable { .. }
+            | Self::TooLarge { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::NotRun { .. }
@@ -290,6 +324,13 @@ mod tests {
             assert!(refused(text).is_not_found(), "{text}");
         }
         assert!(!refused("Field Not found").is_not_found());
+        let coded = PortalError::Refused {
+            method: "crm.lead.get".to_owned(),
+            status: None,
+            code: PortalCode::NotFound,
+            description: "Элемент не найден".to_owned(),
+        };
+        assert!(coded.is_not_found());
         assert!(refused("Access denied.").is_access_denied_here());
         assert_eq!(refused("Access denied.").class(), FailureClass::Permanent);
     }

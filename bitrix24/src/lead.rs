@@ -1,7 +1,8 @@
 //! Leads: all use of `crm.lead.*`, so that `crm.item.*` can take its place in this one file.
 //!
-//! Leads are read one by one (`crm.lead.get`) or up to 50 a command (`crm.lead.list`); both give the
-//! same members, so a decision never depends on how many leads were read together. Writing is a
+//! Leads are read one by one (`crm.lead.get`) or up to 50 a command (`crm.lead.list`); of both only the
+//! fields that were asked for are kept, so a decision never depends on how many leads were read together.
+//! What a list leaves out may be deleted, or hidden from the webhook's owner: only `crm.lead.get` tells. Writing is a
 //! [`Command`], for a single call or for a batch; the portal has no conditional write, so whoever
 //! writes has read and compared just before. Gathering reads is the work of [`crate::lead_reader`].
 
@@ -15,6 +16,7 @@ use crate::client::{Permit, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
 use crate::error::PortalError;
+use crate::fields::Fields;
 
 /// Rows of one list. Fixed by the portal; page "Features of list methods".
 pub const LEADS_A_LIST: usize = 50;
@@ -26,10 +28,6 @@ pub(crate) const GET: &str = "crm.lead.get";
 pub(crate) const LIST: &str = "crm.lead.list";
 /// The method that sets an owner, for [`Portal::permit`].
 pub const UPDATE: &str = "crm.lead.update";
-
-/// What makes a row of the list equal to what `crm.lead.get` answers: all base fields, all custom
-/// ones, and the fields of several values, which no mask includes.
-const SELECT: [&str; 7] = ["*", "UF_*", "PHONE", "EMAIL", "WEB", "IM", "LINK"];
 
 /// One lead as the portal shows it.
 ///
@@ -45,7 +43,7 @@ pub struct PortalLead {
     pub owner: Option<UserId>,
     /// Its title, as a stranger may have typed it; may be empty.
     pub title: String,
-    /// All fields by the portal's names, `ID`, `ASSIGNED_BY_ID` and `TITLE` among them.
+    /// The fields asked for by the portal's names, `ID`, `ASSIGNED_BY_ID` and `TITLE` among them.
     pub fields: Map<String, Value>,
 }
 
@@ -54,14 +52,14 @@ pub struct PortalLead {
 pub enum Written {
     /// The portal says it is written.
     Done,
-    /// There is no such lead any more.
+    /// The portal says that there is no such lead.
     NoLead,
 }
 
 /// What became of giving a lead to somebody, if it was still where it was.
 #[derive(Debug)]
 pub enum Given {
-    /// Nothing was written: the lead has another owner, or is gone.
+    /// Nothing was written: the lead has another owner, is gone, or cannot be seen.
     Otherwise,
     /// It was there.
     Still {
@@ -72,11 +70,11 @@ pub enum Given {
     },
 }
 
-/// The owners of leads; a lead that does not exist any more is not there.
+/// The owners of leads; a lead that the list leaves out is not there.
 pub type Owners = BTreeMap<LeadId, Option<UserId>>;
 
-/// What reading several leads brought: one outcome an id, in the order of the ids; `None` for a lead
-/// that does not exist any more.
+/// What reading several leads brought: one outcome an id, in the order of the ids. `None` is a lead
+/// that a list leaves out, or of which the portal says by itself that there is none.
 pub type LeadOutcomes = Vec<Result<Option<PortalLead>, PortalError>>;
 
 impl PortalLead {
@@ -109,16 +107,37 @@ pub fn get_command(id: LeadId) -> Command {
     Command::new(GET, object(json!({ "id": id.get() })))
 }
 
-/// The command that reads up to [`LEADS_A_LIST`] leads by id. `start: -1` spares the portal the
+/// The command that reads these fields of up to [`LEADS_A_LIST`] leads by id. `start: -1` spares the portal the
 /// counting, which takes most of a list's time on large portals.
-fn list_command(ids: &[LeadId]) -> Command {
+fn list_command(ids: &[LeadId], fields: &Fields) -> Command {
     let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
     Command::new(
         LIST,
         object(json!({
-            "filter": { "@ID": ids }, "order": { "ID": "ASC" }, "select": SELECT, "start": -1,
+            "filter": { "@ID": ids }, "order": { "ID": "ASC" }, "select": fields.select(), "start": -1,
         })),
     )
+}
+
+/// Reads what `crm.lead.get` answered for this lead, alone or in a batch; `None` when the portal says that there is none.
+fn one(
+    id: LeadId,
+    fields: &Fields,
+    outcome: Result<Value, PortalError>,
+) -> Result<Option<PortalLead>, PortalError> {
+    match outcome {
+        Ok(value) => {
+            let mut lead = PortalLead::from_value(GET, value)?;
+            if lead.id != id {
+                let expected = "the lead asked for";
+                return Err(PortalError::Unexpected { method: GET.to_owned(), expected });
+            }
+            fields.keep_only(&mut lead.fields);
+            Ok(Some(lead))
+        }
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(denied_to_one(GET, error)),
+    }
 }
 
 /// The command that makes `owner` responsible for `lead` and writes `more` fields with it.
@@ -162,53 +181,78 @@ pub fn written(outcome: Result<Value, PortalError>) -> Result<Written, PortalErr
         Ok(Value::Bool(true)) => Ok(Written::Done),
         Ok(_) => Err(PortalError::Unexpected { method: UPDATE.to_owned(), expected: "`true`" }),
         Err(error) if error.is_not_found() => Ok(Written::NoLead),
-        Err(error) => Err(error),
+        Err(error) => Err(denied_to_one(UPDATE, error)),
     }
 }
 
 impl Portal {
-    /// Reads one lead; `None` when it does not exist any more.
+    /// Reads one lead; `None` when the portal says that there is none.
     ///
     /// # Errors
-    /// [`PortalError`]; permanent when the webhook's owner may not read this lead.
-    pub async fn get_lead(&self, id: LeadId) -> Result<Option<PortalLead>, PortalError> {
-        self.get_lead_with(self.permit(&[GET]).await?, id).await
+    /// [`PortalError`]; [`PortalError::Denied`] when the webhook's owner may not read this lead.
+    pub async fn get_lead(&self, id: LeadId, fields: &Fields) -> Result<Option<PortalLead>, PortalError> {
+        self.get_lead_with(self.permit(&[GET]).await?, id, fields).await
     }
 
     /// As [`Portal::get_lead`], with a permit taken before.
     ///
     /// # Errors
     /// As [`Portal::get_lead`].
-    pub async fn get_lead_with(&self, permit: Permit, id: LeadId) -> Result<Option<PortalLead>, PortalError> {
+    pub async fn get_lead_with(
+        &self,
+        permit: Permit,
+        id: LeadId,
+        fields: &Fields,
+    ) -> Result<Option<PortalLead>, PortalError> {
         let params = Value::Object(get_command(id).params().clone());
-        match self.call_with(permit, GET, &params).await {
-            Ok(envelope) => PortalLead::from_value(GET, envelope.result).map(Some),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+        one(id, fields, self.call_with(permit, GET, &params).await.map(|envelope| envelope.result))
+    }
+
+    /// Reads up to [`MAX_COMMANDS`] leads in one request, each by itself: `None` is the portal's own word that there is no
+    /// such lead.
+    ///
+    /// # Errors
+    /// The request as a whole, as far as no lead is to blame; inside the outcomes as [`Portal::get_lead`].
+    pub async fn get_each_with(
+        &self,
+        permit: Permit,
+        ids: &[LeadId],
+        fields: &Fields,
+    ) -> Result<LeadOutcomes, PortalError> {
+        if let [id] = ids {
+            return Ok(vec![self.get_lead_with(permit, *id, fields).await]);
         }
+        let commands: Vec<Command> = ids.iter().map(|id| get_command(*id)).collect();
+        let answers = self.batch_apart(permit, &commands).await?;
+        Ok(ids.iter().zip(answers).map(|(id, answer)| one(*id, fields, answer.outcome)).collect())
     }
 
     /// Reads up to [`LEADS_A_BATCH`] leads in one request. A lead that the webhook's owner may not
-    /// read is missing from a list just as a deleted one is.
+    /// read is missing from a list just as a deleted one is: [`Portal::get_each_with`] tells them apart.
     ///
     /// # Errors
     /// The request as a whole, permanent for too many leads; inside the outcomes the failure of the
     /// command that was to bring this lead.
-    pub async fn get_leads(&self, ids: &[LeadId]) -> Result<LeadOutcomes, PortalError> {
+    pub async fn get_leads(&self, ids: &[LeadId], fields: &Fields) -> Result<LeadOutcomes, PortalError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.get_leads_with(self.permit(&[LIST]).await?, ids).await
+        self.get_leads_with(self.permit(&[LIST]).await?, ids, fields).await
     }
 
     /// As [`Portal::get_leads`], with a permit taken before.
     ///
     /// # Errors
     /// As [`Portal::get_leads`].
-    pub async fn get_leads_with(&self, permit: Permit, ids: &[LeadId]) -> Result<LeadOutcomes, PortalError> {
+    pub async fn get_leads_with(
+        &self,
+        permit: Permit,
+        ids: &[LeadId],
+        fields: &Fields,
+    ) -> Result<LeadOutcomes, PortalError> {
         let distinct: Vec<LeadId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let lists: Vec<&[LeadId]> = distinct.chunks(LEADS_A_LIST).collect();
-        let commands: Vec<Command> = lists.iter().map(|list| list_command(list)).collect();
+        let commands: Vec<Command> = lists.iter().map(|list| list_command(list, fields)).collect();
         let answers = match commands.as_slice() {
             [] => return Ok(Vec::new()),
             [command] => {
@@ -221,7 +265,10 @@ impl Portal {
         let mut found = BTreeMap::new();
         for (list, answer) in lists.into_iter().zip(answers) {
             match answer.map_err(denied_to_all).and_then(|rows| rows_of(list, rows)) {
-                Ok(rows) => found.extend(rows.into_iter().map(|(id, lead)| (id, Ok(Some(lead))))),
+                Ok(rows) => found.extend(rows.into_iter().map(|(id, mut lead)| {
+                    fields.keep_only(&mut lead.fields);
+                    (id, Ok(Some(lead)))
+                })),
                 Err(error) => found.extend(list.iter().map(|id| (*id, Err(error.clone())))),
             }
         }
@@ -327,6 +374,11 @@ fn denied_to_all(error: PortalError) -> PortalError {
     error.with_code(crate::code::PortalCode::AccessDenied)
 }
 
+/// `Access denied.` for one lead is about that lead, whether it exists or not.
+fn denied_to_one(method: &str, error: PortalError) -> PortalError {
+    if error.is_access_denied_here() { PortalError::Denied { method: method.to_owned() } } else { error }
+}
+
 fn object(value: Value) -> Map<String, Value> {
     if let Value::Object(map) = value { map } else { Map::new() }
 }
@@ -386,10 +438,25 @@ mod tests {
         assert_eq!(written(Ok(json!(true))).unwrap(), Written::Done);
         assert_eq!(written(Err(refused("Lead is not found"))).unwrap(), Written::NoLead);
         assert!(written(Ok(json!(false))).unwrap_err().is_ambiguous());
+        assert!(matches!(written(Err(refused("Access denied."))), Err(PortalError::Denied { .. })));
         assert_eq!(
             written(Err(refused("Field TITLE is required<br />"))).unwrap_err().class(),
             FailureClass::Permanent
         );
+    }
+
+    #[test]
+    fn a_lead_is_believed_only_if_it_is_the_one_asked_for() {
+        let fields = Fields::default();
+        let read =
+            one(lead(1), &fields, Ok(json!({"ID": "1", "TITLE": "Flat", "COMMENTS": "long"}))).unwrap();
+        assert_eq!(read.unwrap().fields, object(json!({"ID": "1", "TITLE": "Flat"})));
+        let other = one(lead(1), &fields, Ok(json!({"ID": "2"}))).unwrap_err();
+        assert!(matches!(other, PortalError::Unexpected { .. }), "{other}");
+        assert!(one(lead(1), &fields, Err(refused("Not found"))).unwrap().is_none());
+        let denied = one(lead(1), &fields, Err(refused("Access denied."))).unwrap_err();
+        assert_eq!(denied.class(), FailureClass::Throttled);
+        assert!(denied.to_string().contains("give them the right to read and edit all leads"), "{denied}");
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]), what
 //! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
 //! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`], [`answers`], [`clients`]), and how many
-//! wishes become one request ([`pack`], [`lead_reader`], [`client_finder`]).
+//! wishes become one request ([`pack`], [`lead_reader`], [`client_finder`]). Whether anything can be read at all is watched by
+//! [`watch`].
 //!
 //! Nothing here knows a rule of distribution, a queue or a table. Nothing is repeated here either.
 
 pub mod answers;
+mod apart;
 pub mod client;
 pub mod client_finder;
 pub mod clients;
@@ -18,6 +20,7 @@ pub mod connect;
 pub mod deal;
 pub mod envelope;
 pub mod error;
+pub mod fields;
 pub mod lead;
 pub mod lead_reader;
 pub mod limits;
@@ -29,18 +32,22 @@ mod owned;
 pub mod pack;
 pub mod people;
 mod phone;
+mod readability;
 pub mod scan;
 pub mod timeline;
 pub mod transport;
+pub mod watch;
 
 pub use client::{Permit, Portal};
 pub use client_finder::ClientFinder;
 pub use command::Command;
 pub use error::PortalError;
+pub use fields::Fields;
 pub use lead::PortalLead;
 pub use lead_reader::LeadReader;
 pub use limits::Limiter;
 pub use method_time::{MethodTimes, Pace};
 pub use metrics::PortalMetrics;
 pub use pack::{Bustle, PackLimits, PackSender, Packer};
+pub use readability::Unreadable;
 pub use transport::{HttpSettings, HttpTransport, Transport};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::failure::{Failure, FailureClass};
 use common::ids::PortalName;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::envelope::Timing;
 use crate::error::PortalError;
@@ -123,6 +123,8 @@ pub struct PortalMetrics {
     operating: OperatingTimes,
     /// How often a portal was found to have a new address.
     renamed: IntCounterVec,
+    /// Whether nothing that the portal answers can be read.
+    unreadable: IntGaugeVec,
 }
 
 impl PortalMetrics {
@@ -176,8 +178,17 @@ impl PortalMetrics {
                 ),
                 &["portal"],
             )?,
+            unreadable: IntGaugeVec::new(
+                Opts::new(
+                    "rota_portal_unreadable",
+                    "1 while none of the last answers of a portal could be read, five at least and for a minute: warnings of \
+                     PHP before the JSON, a page of a proxy",
+                ),
+                &["portal"],
+            )?,
         };
         registry.register(Box::new(metrics.renamed.clone()))?;
+        registry.register(Box::new(metrics.unreadable.clone()))?;
         registry.register(Box::new(metrics.lead_seconds.clone()))?;
         registry.register(Box::new(metrics.operating.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -198,6 +209,7 @@ impl PortalMetrics {
         }
         self.wait.with_label_values(&[portal]);
         self.renamed.with_label_values(&[portal]);
+        self.unreadable.with_label_values(&[portal]);
         for kind in PackKind::ALL {
             self.pack_leads.with_label_values(&[portal, kind.as_str()]);
             self.lead_seconds.with_label_values(&[portal, kind.as_str()]);
@@ -229,6 +241,10 @@ impl PortalMetrics {
 
     pub(crate) fn renamed(&self, portal: &PortalName) {
         self.renamed.with_label_values(&[portal.as_str()]).inc();
+    }
+
+    pub(crate) fn unreadable(&self, portal: &PortalName, is_it: bool) {
+        self.unreadable.with_label_values(&[portal.as_str()]).set(is_it.into());
     }
 
     pub(crate) fn waited(&self, portal: &PortalName, time: Duration) {

@@ -15,6 +15,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::apart::Blame;
 use crate::client::{Counted, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
@@ -94,13 +95,54 @@ pub enum DayStatus {
 pub type Away = (Timestamp, Timestamp);
 
 /// What a command was sent for.
+#[derive(Clone, Copy)]
 enum Asks<'a> {
     Active(&'a [UserId]),
     Day(UserId),
     Open(UserId),
-    Calendar,
-    Messenger,
+    Calendar(&'a [UserId]),
+    Messenger(&'a [UserId]),
     Mode,
+}
+
+impl<'a> Asks<'a> {
+    fn command(self, absences: Option<(Date, Date)>) -> Command {
+        let of_user = |user: UserId| json!({ "USER_ID": user.get() });
+        match self {
+            Self::Active(list) => {
+                let params =
+                    json!({ "FILTER": { "ID": numbers(list) }, "select": ["ID", "ACTIVE", "TIME_ZONE"] });
+                Command::of("user.get", &params)
+            }
+            Self::Day(user) => Command::of("timeman.status", &of_user(user)),
+            Self::Open(user) => {
+                let filter = json!({ "ASSIGNED_BY_ID": user.get(), "STATUS_SEMANTIC_ID": "P" });
+                Command::of("crm.lead.list", &json!({ "filter": filter, "select": ["ID"], "start": 0 }))
+            }
+            Self::Calendar(list) => {
+                let mut params = json!({ "users": numbers(list) });
+                if let Some((from, to)) = absences {
+                    (params["from"], params["to"]) = (json!(from.to_string()), json!(to.to_string()));
+                }
+                Command::of("calendar.accessibility.get", &params)
+            }
+            Self::Messenger(list) => {
+                Command::of("im.user.list.get", &json!({ "ID": numbers(list), "RESULT_TYPE": "array" }))
+            }
+            Self::Mode => Command::of(MODE, &json!({})),
+        }
+    }
+
+    /// The same for each person by himself; nothing where it is for one.
+    fn each(self) -> Vec<Self> {
+        let each = |list: &'a [UserId]| if list.len() > 1 { list.chunks(1) } else { [].chunks(1) };
+        match self {
+            Self::Active(list) => each(list).map(Self::Active).collect(),
+            Self::Calendar(list) => each(list).map(Self::Calendar).collect(),
+            Self::Messenger(list) => each(list).map(Self::Messenger).collect(),
+            Self::Day(_) | Self::Open(_) | Self::Mode => Vec::new(),
+        }
+    }
 }
 
 /// Says whether the CRM keeps leads: 1 yes, 2 no, it is simple.
@@ -133,57 +175,46 @@ impl Portal {
         question: Question,
         now: Timestamp,
     ) -> Result<People, PortalError> {
-        let mut asked: Vec<(Asks<'_>, Command)> = Vec::new();
-        for list in users.chunks(USERS_A_LIST) {
-            let params =
-                json!({ "FILTER": { "ID": numbers(list) }, "select": ["ID", "ACTIVE", "TIME_ZONE"] });
-            asked.push((Asks::Active(list), Command::of("user.get", &params)));
-        }
+        let mut asked: Vec<Asks<'_>> = users.chunks(USERS_A_LIST).map(Asks::Active).collect();
         for user in users {
-            let of_user = json!({ "USER_ID": user.get() });
-            if question.working_days {
-                asked.push((Asks::Day(*user), Command::of("timeman.status", &of_user)));
-            }
-            if question.open_leads {
-                let filter = json!({ "ASSIGNED_BY_ID": user.get(), "STATUS_SEMANTIC_ID": "P" });
-                let params = json!({ "filter": filter, "select": ["ID"], "start": 0 });
-                asked.push((Asks::Open(*user), Command::of("crm.lead.list", &params)));
-            }
+            asked.extend(question.working_days.then_some(Asks::Day(*user)));
+            asked.extend(question.open_leads.then_some(Asks::Open(*user)));
         }
-        for list in users.chunks(USERS_A_CALENDAR) {
-            let Some((from, to)) = question.absences else { break };
-            let params = json!({ "users": numbers(list), "from": from.to_string(), "to": to.to_string() });
-            asked.push((Asks::Calendar, Command::of("calendar.accessibility.get", &params)));
-            let params = json!({ "ID": numbers(list), "RESULT_TYPE": "array" });
-            asked.push((Asks::Messenger, Command::of("im.user.list.get", &params)));
+        if question.absences.is_some() {
+            let lists = users.chunks(USERS_A_CALENDAR);
+            asked.extend(lists.flat_map(|list| [Asks::Calendar(list), Asks::Messenger(list)]));
         }
         // In the same request, so it costs nothing; what it answers has nothing to do with people.
-        if question.has_leads {
-            asked.push((Asks::Mode, Command::of(MODE, &json!({}))));
-        }
+        asked.extend(question.has_leads.then_some(Asks::Mode));
         let mut has_leads = None;
+        let mut said = self.said(&asked, question.absences).await?;
+        // One person's name may spoil the answer about all others in a list.
+        let spoilt = |outcome: &Counted| {
+            outcome.outcome.as_ref().is_err_and(|error| Blame::of(error) == Blame::Content)
+        };
+        let (whole, apart): (Vec<_>, Vec<_>) =
+            said.drain(..).partition(|(asks, outcome)| !spoilt(outcome) || asks.each().is_empty());
+        let each: Vec<Asks<'_>> = apart.into_iter().flat_map(|(asks, _)| asks.each()).collect();
+        said = whole;
+        said.extend(self.said(&each, question.absences).await?);
+
         let (mut active, mut zones) = (Source::default(), Source::default());
         let (mut days, mut open) = (Source::default(), Source::default());
         let (mut calendar, mut messenger) = (Source::default(), Source::default());
-        for part in asked.chunks(MAX_COMMANDS) {
-            let commands: Vec<Command> = part.iter().map(|(_, command)| command.clone()).collect();
-            for ((asks, _), Counted { outcome, total }) in
-                part.iter().zip(self.batch_counted(&commands).await?)
-            {
-                match asks {
-                    Asks::Active(list) => {
-                        zones.take(outcome.clone().map(|rows| live_in(&rows)));
-                        active.take(outcome.map(|rows| are_active(list, &rows)));
-                    }
-                    Asks::Day(user) => days.take(outcome.map(|day| of_one(*user, working_day(&day)))),
-                    Asks::Open(user) => {
-                        let count = total.map(|total| u32::try_from(total).unwrap_or(u32::MAX));
-                        open.take(outcome.map(|_| of_one(*user, count)));
-                    }
-                    Asks::Calendar => calendar.take(outcome.map(|rows| in_calendar(&rows))),
-                    Asks::Messenger => messenger.take(outcome.map(|rows| in_messenger(&rows, now))),
-                    Asks::Mode => has_leads = Some(outcome.and_then(|mode| keeps_leads(&mode))),
+        for (asks, Counted { outcome, total }) in said {
+            match asks {
+                Asks::Active(list) => {
+                    zones.take(outcome.clone().map(|rows| live_in(&rows)));
+                    active.take(outcome.map(|rows| are_active(list, &rows)));
                 }
+                Asks::Day(user) => days.take(outcome.map(|day| of_one(user, working_day(&day)))),
+                Asks::Open(user) => {
+                    let count = total.map(|total| u32::try_from(total).unwrap_or(u32::MAX));
+                    open.take(outcome.map(|_| of_one(user, count)));
+                }
+                Asks::Calendar(_) => calendar.take(outcome.map(|rows| in_calendar(&rows))),
+                Asks::Messenger(_) => messenger.take(outcome.map(|rows| in_messenger(&rows, now))),
+                Asks::Mode => has_leads = Some(outcome.and_then(|mode| keeps_leads(&mode))),
             }
         }
         let mut days = days.done();
@@ -199,6 +230,21 @@ impl Portal {
             messenger: question.absences.map(|_| messenger.done()),
             has_leads,
         })
+    }
+
+    /// What was answered to each, in as few requests as it takes; one that spoils the answer of the others fails alone.
+    async fn said<'a>(
+        &self,
+        asked: &[Asks<'a>],
+        absences: Option<(Date, Date)>,
+    ) -> Result<Vec<(Asks<'a>, Counted)>, PortalError> {
+        let mut said = Vec::with_capacity(asked.len());
+        for part in asked.chunks(MAX_COMMANDS) {
+            let commands: Vec<Command> = part.iter().map(|asks| asks.command(absences)).collect();
+            let permit = self.permit(&[]).await?;
+            said.extend(part.iter().copied().zip(self.batch_apart(permit, &commands).await?));
+        }
+        Ok(said)
     }
 
     /// Who keeps no working days has none that is open. Only who has had none for long can be meant, so only of them is

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// The largest body that is read, in bytes after decompression.
 ///
-/// The largest answer asked for is 1000 leads of some 3 KB each; comments have no limit of length,
+/// The largest answer asked for is 1000 leads of some 3 KB each; texts have no limit of length,
 /// so there is room for five times that. A larger `MAX_LEADS_A_REQUEST` would change it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
@@ -62,6 +62,9 @@ pub enum TransportError {
     /// The request was on its way and its end is unknown: a timeout, a reset, a body that broke off.
     #[error("the portal's answer was lost; it may have run the request")]
     Ambiguous(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer is longer than [`MAX_BODY_BYTES`]; the request ran.
+    #[error("the portal's answer is longer than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
 }
 
 /// One way to send a request to one portal.
@@ -188,9 +191,7 @@ impl Transport for HttpTransport {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(TransportError::Ambiguous(
-                    format!("the answer is longer than {MAX_BODY_BYTES} bytes").into(),
-                ));
+                return Err(TransportError::TooLarge);
             }
             body.extend_from_slice(&chunk);
         }

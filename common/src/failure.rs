@@ -56,6 +56,11 @@ pub trait Failure: std::error::Error + Send + Sync + 'static {
     fn retry_after(&self) -> Option<Duration> {
         None
     }
+
+    /// Whether the message may be put off whatever its age: what it waits for began only now, or has a limit of its own.
+    fn is_patient(&self) -> bool {
+        false
+    }
 }
 
 /// What a handler fails with: any error that knows its class.

@@ -5,8 +5,8 @@ use common::ids::UserId;
 /// What was seen of a lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It is not there any more, or we may not see it.
-    Gone,
+    /// A list leaves it out: it is not there any more, or we may not see it.
+    LeftOut,
     /// It has this owner.
     OwnedBy(Option<UserId>),
 }
@@ -20,8 +20,8 @@ pub(crate) enum Step {
     OnlyNotify,
     /// A person gave it to somebody else meanwhile: theirs is the last word.
     KeptByPerson,
-    /// There is no such lead any more.
-    Deleted,
+    /// It is to be asked for by itself.
+    AskForIt,
 }
 
 /// Compares the lead as it is with the owner the decision saw and the owner it chose. `owner_set`
@@ -29,7 +29,7 @@ pub(crate) enum Step {
 /// the one the decision saw.
 pub(crate) fn step(seen: Seen, from: Option<UserId>, to: UserId, owner_set: bool) -> Step {
     match seen {
-        Seen::Gone => Step::Deleted,
+        Seen::LeftOut => Step::AskForIt,
         Seen::OwnedBy(owner) if owner == Some(to) => Step::OnlyNotify,
         Seen::OwnedBy(owner) if owner == from && !owner_set => Step::SetOwner,
         Seen::OwnedBy(_) => Step::KeptByPerson,
@@ -55,7 +55,7 @@ mod tests {
             let lead = Seen::OwnedBy(owner.and_then(UserId::new));
             assert_eq!(step(lead, seen, chosen, owner_set), expected, "{owner:?} {owner_set}");
         }
-        assert_eq!(step(Seen::Gone, seen, chosen, false), Step::Deleted);
+        assert_eq!(step(Seen::LeftOut, seen, chosen, false), Step::AskForIt);
         assert_eq!(step(Seen::OwnedBy(None), None, chosen, false), Step::SetOwner);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitrix24::deal::NewDeal;
-use bitrix24::{LeadReader, Portal, PortalError};
+use bitrix24::{Fields, LeadReader, Portal, PortalError, PortalLead};
 use common::broker::worker::{Handler, Outcome, Received};
 use common::clock::Clock;
 use common::failure::{Failure, FailureClass, HandlerError};
@@ -14,6 +14,7 @@ use common::messages::{AssignmentCommand, AssignmentKey, Deal};
 use common::retry::Attempt;
 use jiff::Timestamp;
 use serde_json::Map;
+use store::unseen_leads::{believe_missing, wait_for_right};
 use store::{AssignmentState, Done, Store};
 
 use crate::compare::Step;
@@ -40,6 +41,12 @@ pub(crate) struct Assign {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<NotifierMetrics>,
+    /// What is needed of a lead.
+    pub(crate) fields: Arc<Fields>,
+    /// How long a lead waits to which the webhook's owner has no right.
+    pub(crate) waits_for_right: Duration,
+    /// A lead whose message is older may have waited because it was not seen; none comes back sooner.
+    pub(crate) may_have_waited: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +60,9 @@ enum AssignError {
     NotAlone(#[source] PortalError),
     #[error("finding out what a request without an answer has done")]
     ClearUp(#[source] PortalError),
+    /// Rights were given between two requests, or the portal's lists come late.
+    #[error("the lead is missing in a list and shown by itself")]
+    ShownByItself,
     #[error("setting the owner")]
     SetOwner(#[source] PortalError),
     #[error("the owner is set; sending the notice")]
@@ -78,7 +88,7 @@ impl Failure for AssignError {
         match self {
             Self::SentElsewhere(..) => FailureClass::Throttled,
             // Which of them is to blame is not known; whoever is alone in the end is judged by their own error.
-            Self::NotAlone(_) => FailureClass::Transient,
+            Self::NotAlone(_) | Self::ShownByItself => FailureClass::Transient,
             // It says nothing about this command, whatever it is.
             Self::ClearUp(error) if error.class() == FailureClass::Permanent => FailureClass::Transient,
             Self::ClearUp(error) | Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => {
@@ -90,6 +100,7 @@ impl Failure for AssignError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::SentElsewhere(_, wait) => Some(*wait),
+            Self::ShownByItself => None,
             Self::NotAlone(error)
             | Self::ClearUp(error)
             | Self::SetOwner(error)
@@ -172,26 +183,55 @@ impl Assign {
                 if let Some(deal) = &command.orders.deal {
                     self.create_deal(key, command.to, deal, before.deal_sent_at, outcome).await?;
                 }
-                self.metrics.assigned(
-                    &self.portal,
-                    outcome,
-                    self.clock.now().duration_since(attempt.first_seen),
-                );
+                let took = self.clock.now().duration_since(attempt.first_seen);
+                if Duration::try_from(took).is_ok_and(|took| took > self.may_have_waited) {
+                    self.store.forget_unseen(&self.portal, key.lead).await?;
+                }
+                self.metrics.assigned(&self.portal, outcome, took);
                 Ok(Outcome::Done(outcome))
             }
-            WriteEnd::LeftAlone(Step::Deleted) => self.finish(key, command, before.owner_set, DELETED).await,
+            WriteEnd::LeftAlone(Step::AskForIt) => match self.read_by_itself(key.lead).await? {
+                // The next list shows it too.
+                Some(_) => Err(AssignError::ShownByItself.into()),
+                None => self.missing(key, command, before.owner_set).await,
+            },
             WriteEnd::LeftAlone(Step::KeptByPerson | Step::SetOwner | Step::OnlyNotify) => {
                 self.finish(key, command, before.owner_set, KEPT_BY_PERSON).await
             }
-            WriteEnd::NoLead => {
-                self.metrics.ended(&self.portal, DELETED);
-                Ok(Outcome::Done(DELETED))
+            WriteEnd::NoLead => self.missing(key, command, before.owner_set).await,
+            WriteEnd::OwnerRefused(denied @ PortalError::Denied { .. }) => {
+                Err(self.without_right(key.lead, AssignError::SetOwner(denied)).await)
             }
             WriteEnd::OwnerRefused(error) => Err(AssignError::SetOwner(error).into()),
             WriteEnd::NoticeRefused(error) => Err(AssignError::Notify(error).into()),
             WriteEnd::NotAlone(error) => Err(AssignError::NotAlone(error).into()),
             WriteEnd::Elsewhere => Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into()),
             WriteEnd::Store(error) => Err(error.into()),
+        }
+    }
+
+    /// The portal says that there is no such lead: the end, if it said so some minutes ago too.
+    async fn missing(
+        &self,
+        key: &AssignmentKey,
+        command: &AssignmentCommand,
+        owner_set: bool,
+    ) -> Result<Outcome, HandlerError> {
+        believe_missing(&*self.store, &self.portal, key.lead, self.clock.now()).await?;
+        self.finish(key, command, owner_set, DELETED).await
+    }
+
+    /// The lead waits until the webhook's owner has a right to it.
+    async fn without_right(&self, lead: LeadId, said: impl Failure) -> HandlerError {
+        let times = (self.clock.now(), self.waits_for_right);
+        wait_for_right(&*self.store, (&self.portal, lead), said, times).await
+    }
+
+    /// What the portal says of a lead that a list left out; none when it says that there is none.
+    async fn read_by_itself(&self, lead: LeadId) -> Result<Option<PortalLead>, HandlerError> {
+        match self.reader.read_by_itself(lead, &self.fields).await {
+            Err(denied @ PortalError::Denied { .. }) => Err(self.without_right(lead, denied).await),
+            read => Ok(read?.lead),
         }
     }
 
@@ -220,7 +260,12 @@ impl Assign {
             self.store.deal_not_created(key).await?;
         }
         // A lead that is gone meanwhile has nothing to hand on but its number.
-        let lead = self.reader.read(key.lead).await?.lead;
+        let lead = match self.reader.read(key.lead, &self.fields).await {
+            Err(denied @ PortalError::Denied { .. }) => {
+                return Err(self.without_right(key.lead, AssignError::of_deal(deal, denied)).await);
+            }
+            read => read?.lead,
+        };
         if !self.store.about_to_create_deal(key, self.clock.now()).await? {
             return Err(AssignError::SentElsewhere(self.clock.now(), Duration::ZERO).into());
         }

@@ -27,7 +27,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bitrix24::connect::connect;
-use bitrix24::{LeadReader, PortalMetrics};
+use bitrix24::watch::watch_readability;
+use bitrix24::{Fields, LeadReader, PortalMetrics};
 use common::broker::worker::Worker;
 use common::budget::Purpose;
 use common::config::TimelineEntries;
@@ -87,6 +88,8 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         };
         context.lifecycle.spawn("notices", notices.run(stop.clone()));
         let wording_tells = wording.tells();
+        let watch = watch_readability(client.clone(), context.lifecycle.health(), stop.clone());
+        context.lifecycle.spawn("portal-readable", watch);
         let writer = Writer::new(client.clone(), Arc::clone(&store), Arc::clone(&clock), wording);
         let handler = Assign {
             portal: portal.name.clone(),
@@ -102,6 +105,9 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
             },
             attempts: u32::try_from(config.retry.delays.len()).unwrap_or(u32::MAX).saturating_add(1),
             packs: Packs::new(Arc::new(writer), usize::from(config.notifier.in_flight), Arc::clone(&metrics)),
+            fields: Arc::new(Fields::default()),
+            waits_for_right: config.retry.throttled_for,
+            may_have_waited: config.retry.delays.first().copied().unwrap_or_default(),
             store,
             clock,
             metrics: Arc::clone(&metrics),

@@ -388,7 +388,7 @@ impl Packing {
         let set_owner = match seen.map(|seen| step(seen, write.from, write.to, write.owner_set)) {
             Ok(Step::SetOwner) => true,
             Ok(Step::OnlyNotify) => false,
-            Ok(other @ (Step::KeptByPerson | Step::Deleted)) => {
+            Ok(other @ (Step::KeptByPerson | Step::AskForIt)) => {
                 return self.answer(&write.key, Ok(WriteEnd::LeftAlone(other)));
             }
             Err(error) => return self.answer(&write.key, Err(error)),

@@ -19,7 +19,6 @@ use store::{Done, PackItem, Store, StoreError};
 use uuid::Uuid;
 
 use crate::compare::{Seen, Step};
-use crate::handler::DELETED;
 use crate::lost_pack::at_most_after;
 use crate::plan::{Pack, Places, Ready};
 use crate::trust::Company;
@@ -55,7 +54,7 @@ pub(crate) struct Write {
 pub(crate) enum WriteEnd {
     /// Owner and notice are in the portal, the outcome is written down.
     Finished(&'static str),
-    /// The lead was deleted meanwhile.
+    /// The portal says that there is no such lead; nothing was written.
     NoLead,
     /// Nothing is to be written.
     LeftAlone(Step),
@@ -208,7 +207,7 @@ impl Writer {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 sent.answered = !error.is_ambiguous();
-                sent.failed_as_a_whole = may_be_due_to_one(&error);
+                sent.failed_as_a_whole = error.may_be_due_to_a_part();
                 sent.ends.extend(self.none_ran(id, &items, &error).await);
                 let unseen = look_at.iter().flatten().map(|lead| (*lead, Err(error.clone())));
                 sent.seen.extend(unseen);
@@ -289,7 +288,7 @@ impl Writer {
         error: &PortalError,
     ) -> Vec<(AssignmentKey, WriteResult)> {
         if !error.is_ambiguous() {
-            let pack_at_most = may_be_due_to_one(error).then(|| at_most_after(items.len()));
+            let pack_at_most = error.may_be_due_to_a_part().then(|| at_most_after(items.len()));
             let open = |ready: &&Ready| Done { pack_at_most, ..open_again(&ready.write) };
             let done: Vec<Done> = items.iter().map(open).collect();
             // If this fails, recovery finds that nothing was done.
@@ -333,27 +332,6 @@ impl Writer {
     }
 }
 
-/// Whether one lead of a pack may be to blame for this failure of its request: too large, too slow, or not to be
-/// written as JSON. Not where the portal is plainly away, too busy, or refuses everybody.
-fn may_be_due_to_one(error: &PortalError) -> bool {
-    match error {
-        PortalError::Refused { .. } | PortalError::Status { .. } => {
-            matches!(error.class(), FailureClass::Transient | FailureClass::Permanent)
-        }
-        PortalError::Lost { .. }
-        | PortalError::Unreadable { .. }
-        | PortalError::Unexpected { .. }
-        | PortalError::Unanswered { .. } => true,
-        PortalError::Renamed { .. }
-        | PortalError::NotSent { .. }
-        | PortalError::NotRun { .. }
-        | PortalError::BatchSize { .. }
-        | PortalError::MethodBlocked { .. }
-        | PortalError::Budget { .. }
-        | PortalError::Interrupted => false,
-    }
-}
-
 /// Whether a write whose lead was seen right before was refused as if there were no such lead, or no number of one.
 fn is_not_understood(written: &Result<Written, PortalError>) -> bool {
     match written {
@@ -374,7 +352,7 @@ fn seen(
 ) -> impl Iterator<Item = (LeadId, Result<Seen, PortalError>)> {
     leads.iter().map(move |lead| {
         let seen = owners.as_ref().map_err(PortalError::clone);
-        (*lead, seen.map(|owners| owners.get(lead).map_or(Seen::Gone, |owner| Seen::OwnedBy(*owner))))
+        (*lead, seen.map(|owners| owners.get(lead).map_or(Seen::LeftOut, |owner| Seen::OwnedBy(*owner))))
     })
 }
 
@@ -396,15 +374,15 @@ fn judge(
         Some(Ok(NoticeResult::SwitchedOff | NoticeResult::NotCreated) | Err(_)) | None => None,
     };
     let known = Done { notified: matches!(notice, Some(Ok(_))), notification, ..open_again(write) };
-    let finished = |outcome| {
-        let ends = outcome == DELETED || !write.more_to_do;
-        Some(Done { owner_set: outcome != DELETED, finished: ends.then_some(outcome), ..known.clone() })
+    let assigned = |outcome| {
+        let finished = (!write.more_to_do).then_some(outcome);
+        (Some(Done { owner_set: true, finished, ..known.clone() }), WriteEnd::Finished(outcome))
     };
-    let assigned = |outcome| (finished(outcome), WriteEnd::Finished(outcome));
     match (owner, notice) {
         (Some(Err(error)), _) if error.is_ambiguous() => (None, WriteEnd::OwnerRefused(error)),
         (Some(Err(error)), _) => (Some(known), WriteEnd::OwnerRefused(error)),
-        (Some(Ok(Written::NoLead)), _) => (finished(DELETED), WriteEnd::NoLead),
+        // Whether that is believed, the handler decides.
+        (Some(Ok(Written::NoLead)), _) => (Some(known), WriteEnd::NoLead),
         (_, Some(Err(error))) if error.is_ambiguous() => (None, WriteEnd::NoticeRefused(error)),
         (_, Some(Err(error))) => (Some(Done { owner_set: true, ..known }), WriteEnd::NoticeRefused(error)),
         (_, Some(Ok(NoticeResult::NotCreated))) => assigned(ASSIGNED_NOT_TOLD),
@@ -455,6 +433,14 @@ mod tests {
         // The next try sends no notice, and the assignment counts as told.
         let (done, _) = judge(&write(true), Some(Ok(Written::Done)), None);
         assert_eq!(done.unwrap().finished, Some(ASSIGNED));
+    }
+
+    #[test]
+    fn a_lead_that_is_said_to_be_missing_stays_open_and_its_notice_counts() {
+        let (done, end) = judge(&write(false), Some(Ok(Written::NoLead)), Some(Ok(NoticeResult::Stored(7))));
+        assert!(matches!(end, WriteEnd::NoLead));
+        let done = done.map(|done| (done.owner_set, done.notified, done.finished));
+        assert_eq!(done, Some((false, true, None)));
     }
 
     #[test]

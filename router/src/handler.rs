@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bitrix24::LeadReader;
+use bitrix24::lead_reader::Read;
+use bitrix24::{Fields, LeadReader, PortalError};
 use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
 use common::broker::{Broker, Message};
@@ -15,6 +17,7 @@ use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
 use distribution::{Cause, Destination, Lead, LeadError, Routing, Tie, TieOf};
 use jiff::{SignedDuration, Timestamp};
+use store::unseen_leads::{believe_missing, wait_for_right};
 use store::{
     Counting, Decided, Intervals, KnownPeople, NewGiving, Related, SavedDecision, Standing, Store, Verdict,
 };
@@ -46,6 +49,10 @@ pub(crate) struct Decide {
     /// Decisions of a portal are made one at a time; who waits for that does so here, and not with a connection
     /// to the database in hand.
     pub(crate) deciding: Semaphore,
+    /// How long a lead waits that the webhook's owner may not see.
+    pub(crate) waits_for_right: Duration,
+    /// A lead whose message is older may have waited because it was not seen; none comes back sooner.
+    pub(crate) may_have_waited: Duration,
 }
 
 /// Decisions that a process has under way for one portal: one that is made, one that is written.
@@ -136,15 +143,15 @@ impl Decide {
                 &self.reader
             }
         };
-        let asked_at = self.clock.now();
-        let read = reader.read(key.lead).await?;
+        let (asked_at, read, routing) = self.read(key, reader).await?;
         let in_use = reader.in_use();
         let seen = Seen { at: asked_at, with: read.together };
-        let mut lead = match read.lead {
-            Some(lead) => Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead)),
-            None => None,
+        let mut lead = if let Some(lead) = read.lead {
+            Some((Lead::from_fields(&lead.fields).map_err(DecideError::NoLead)?, lead))
+        } else {
+            believe_missing(&*self.store, &self.portal, key.lead, self.clock.now()).await?;
+            None
         };
-        let routing = Arc::clone(&self.routing.borrow());
         let related = match &mut lead {
             Some((lead, _)) => self.find_client(key, &routing, lead, &received.envelope.payload).await?,
             None => Related::default(),
@@ -172,6 +179,9 @@ impl Decide {
             Decided::Before(before) => self.decided_before(&before, received).await,
             Decided::TooEarly => Err(DecideError::TooEarly.into()),
             Decided::Now(saved) => {
+                if received.attempt.age(self.clock.now()) > self.may_have_waited {
+                    self.store.forget_unseen(&self.portal, key.lead).await?;
+                }
                 self.metrics.decided(&self.portal, &saved);
                 if let Some(went) = client_went {
                     self.metrics.client_went(&self.portal, went);
@@ -184,6 +194,32 @@ impl Decide {
                 self.publish(&saved, received, Some(seen)).await?;
                 Ok(Outcome::Done(word(&saved.verdict)))
             }
+        }
+    }
+
+    /// Reads what the routing needs of the lead; answers when it was asked for, too, and the routing for which that is
+    /// enough. Another may have been published meanwhile, which asks for more.
+    async fn read(
+        &self,
+        key: &AssignmentKey,
+        reader: &LeadReader,
+    ) -> Result<(Timestamp, Read, Arc<Routing>), HandlerError> {
+        let mut fields = Arc::new(fields(&self.routing.borrow()));
+        loop {
+            let asked_at = self.clock.now();
+            let read = match reader.read(key.lead, &fields).await {
+                Err(denied @ PortalError::Denied { .. }) => {
+                    let (lead, times) = ((&self.portal, key.lead), (self.clock.now(), self.waits_for_right));
+                    return Err(wait_for_right(&*self.store, lead, denied, times).await);
+                }
+                read => read?,
+            };
+            let routing = Arc::clone(&self.routing.borrow());
+            let needed = self::fields(&routing);
+            if fields.contain(&needed) {
+                return Ok((asked_at, read, routing));
+            }
+            fields = Arc::new(needed);
         }
     }
 
@@ -264,6 +300,13 @@ impl Decide {
         self.store.published(&saved.key, self.clock.now()).await?;
         Ok(())
     }
+}
+
+/// What a decision by this routing needs of a lead.
+fn fields(routing: &Routing) -> Fields {
+    let fields = Fields::default().with(routing.fields());
+    let knows_clients = routing.queues().any(|queue| queue.sticky.is_some());
+    if knows_clients { fields.with(["PHONE", "EMAIL"]) } else { fields }
 }
 
 /// When a lead was read, and with how many others.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bitrix24::connect::{connect, webhook_user};
+use bitrix24::watch::watch_readability;
 use bitrix24::{LeadReader, Portal, PortalMetrics};
 use common::broker::settle::Settler;
 use common::broker::worker::{Surroundings, Worker};
@@ -198,6 +199,7 @@ impl Shared {
             holder: Uuid::now_v7(),
             news_at: None,
             problem: None,
+            hidden: BTreeMap::new(),
         };
         context.lifecycle.spawn("answers", timers.run(self.stop.clone()));
         let handler = Decide {
@@ -216,7 +218,11 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             comes_again_within: comes_again_within(&self.surroundings.policy),
             deciding: Semaphore::new(DECIDING),
+            waits_for_right: context.config.retry.throttled_for,
+            may_have_waited: context.config.retry.delays.first().copied().unwrap_or_default(),
         };
+        let (health, stop) = (context.lifecycle.health(), self.stop.clone());
+        context.lifecycle.spawn("portal-readable", watch_readability(client.clone(), health, stop));
         let queue = context.topology.lead_events(&portal.name);
         let in_flight = context.config.router.in_flight;
         let worker = Worker::new(self.surroundings.clone(), handler, portal.name.clone(), queue, in_flight);

@@ -30,6 +30,8 @@ pub(crate) struct RouterMetrics {
     held_oldest: IntGaugeVec,
     /// `rota_oldest_unassigned_lead_age_seconds`
     oldest: IntGaugeVec,
+    /// `rota_hidden_leads`
+    hidden: IntGaugeVec,
     /// `rota_dead_letters`
     dead: IntGaugeVec,
     /// `rota_budget_used_requests`
@@ -182,6 +184,25 @@ impl ClientSearch {
     }
 }
 
+fn hidden(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
+    gauge(
+        registry,
+        "rota_hidden_leads",
+        "Leads to which the owner of the webhook had no right when they were asked for last, within half an hour: they wait \
+         for the right",
+        &["portal"],
+    )
+}
+
+fn dead(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
+    gauge(
+        registry,
+        "rota_dead_letters",
+        "Messages that wait for a human; the portal is empty where it cannot be told",
+        &["portal", "class"],
+    )
+}
+
 impl RouterMetrics {
     pub(crate) fn register(registry: &Registry, portals: Vec<PortalName>) -> prometheus::Result<Self> {
         let metrics = Self {
@@ -212,12 +233,8 @@ impl RouterMetrics {
                  working time begins counts from then on",
                 &["portal"],
             )?,
-            dead: gauge(
-                registry,
-                "rota_dead_letters",
-                "Messages that wait for a human; the portal is empty where it cannot be told",
-                &["portal", "class"],
-            )?,
+            hidden: hidden(registry)?,
+            dead: dead(registry)?,
             budget_used: gauge(
                 registry,
                 "rota_budget_used_requests",
@@ -269,6 +286,7 @@ impl RouterMetrics {
         for portal in &metrics.portals {
             metrics.waiting(portal, &WaitingLeads::default(), Timestamp::UNIX_EPOCH);
             metrics.without_leads(portal, false);
+            metrics.hidden_leads(portal, 0);
         }
         metrics.dead_letters(&BTreeMap::new());
         Ok(metrics)
@@ -379,6 +397,11 @@ impl RouterMetrics {
         ] {
             gauge.with_label_values(&[portal.as_str()]).set(value);
         }
+    }
+
+    pub(crate) fn hidden_leads(&self, portal: &PortalName, count: u64) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.hidden.with_label_values(&[portal.as_str()]).set(count);
     }
 
     pub(crate) fn budget(&self, portal: &PortalName, used: u32, burst: u32) {

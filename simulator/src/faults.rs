@@ -56,6 +56,10 @@ pub enum Kind {
     Truncated,
     /// It runs after this many milliseconds.
     DelayMs(u64),
+    /// It runs, and PHP writes a warning before the answer.
+    PhpWarning,
+    /// It runs for the lead with this id, whichever is asked for.
+    OtherLead(u64),
 }
 
 impl Kind {
@@ -67,6 +71,8 @@ impl Kind {
             Self::AnswerLost => "answer_lost",
             Self::Truncated => "truncated",
             Self::DelayMs(_) => "delay_ms",
+            Self::PhpWarning => "php_warning",
+            Self::OtherLead(_) => "other_lead",
         }
     }
 }

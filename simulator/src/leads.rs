@@ -265,17 +265,29 @@ fn id_of(params: &Php) -> Result<u64, ApiError> {
         .ok_or_else(|| ApiError::nameless("ID is not defined or invalid."))
 }
 
+/// The right to a lead is asked for before it is looked up.
+fn check_right(state: &State, id: u64) -> Result<(), ApiError> {
+    if state.settings.hidden_leads.contains(&id) { Err(ApiError::nameless("Access denied.")) } else { Ok(()) }
+}
+
+fn no_lead(state: &State, description: &str) -> ApiError {
+    ApiError::new(400, &state.settings.not_found_code, description)
+}
+
 /// `crm.lead.get`.
 pub fn get(state: &State, params: &Php) -> Answer {
-    let lead = state.leads.get(&id_of(params)?).ok_or_else(|| ApiError::nameless("Not found"))?;
+    let id = id_of(params)?;
+    check_right(state, id)?;
+    let lead = state.leads.get(&id).ok_or_else(|| no_lead(state, "Not found"))?;
     Ok(Reply::of(Value::Object(lead.fields.clone())))
 }
 
 /// `crm.lead.update`.
 pub fn update(state: &mut State, params: &Php, now: Timestamp) -> Answer {
     let id = id_of(params)?;
+    check_right(state, id)?;
     if !state.leads.contains_key(&id) {
-        return Err(ApiError::nameless("Lead is not found"));
+        return Err(no_lead(state, "Lead is not found"));
     }
     match params.get("fields") {
         Some(fields @ Php::Array(_)) => {
@@ -298,8 +310,10 @@ pub fn add_by_rest(state: &mut State, params: &Php, now: Timestamp) -> Reply {
 
 /// `crm.lead.delete`.
 pub fn delete(state: &mut State, params: &Php) -> Answer {
-    if !remove(state, id_of(params)?) {
-        return Err(ApiError::nameless("Lead is not found"));
+    let id = id_of(params)?;
+    check_right(state, id)?;
+    if !remove(state, id) {
+        return Err(no_lead(state, "Lead is not found"));
     }
     Ok(Reply::of(json!(true)))
 }
@@ -322,7 +336,9 @@ pub fn list(state: &State, params: &Php) -> Reply {
         .collect();
     let mut rows: Vec<&Lead> = state
         .leads
-        .values()
+        .iter()
+        .filter(|(id, _)| check_right(state, **id).is_ok())
+        .map(|(_, lead)| lead)
         .filter(|lead| conditions.iter().all(|condition| condition.holds(&lead.fields)))
         .collect();
     if let Some((field, direction)) = params.get("order").and_then(|order| order.entries().first()) {

@@ -67,6 +67,10 @@ pub struct Settings {
     pub without_working_days: Vec<u64>,
     /// Employees whose working days the webhook's owner may not see.
     pub hidden_working_days: Vec<u64>,
+    /// Leads to which the webhook's owner has no right.
+    pub hidden_leads: Vec<u64>,
+    /// The code of the answer for a lead that does not exist: empty, or `NOT_FOUND`.
+    pub not_found_code: String,
     /// 401 or 403 for a wrong secret; sources disagree.
     pub wrong_secret_status: u16,
     /// What the webhook may use.
@@ -162,6 +166,8 @@ impl Default for Settings {
             muted: Vec::new(),
             without_working_days: Vec::new(),
             hidden_working_days: Vec::new(),
+            hidden_leads: Vec::new(),
+            not_found_code: String::new(),
             wrong_secret_status: 401,
             scopes: ["crm", "im", "user_brief", "timeman", "calendar"].map(str::to_owned).to_vec(),
             missing_scope_status: 401,

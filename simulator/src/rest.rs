@@ -58,7 +58,20 @@ async fn call(
     }
 }
 
-async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String, params: Php) -> Response {
+/// What PHP writes before an answer where a module has a fault and warnings are shown.
+const PHP_WARNING: &str = "<br />\n<b>Warning</b>:  Undefined array key \"MODULE\" in <b>/home/bitrix/www/bitrix/modules\
+                           /main/include.php</b> on line <b>7</b><br />\n";
+
+/// Stands in a lead's text for what cannot be written as JSON; no text of people has it.
+const NOT_ENCODABLE: char = '\u{ffff}';
+
+async fn serve(
+    portal: Arc<Portal>,
+    user: String,
+    secret: String,
+    method: String,
+    mut params: Php,
+) -> Response {
     let fault = {
         let mut state = portal.state();
         count(&mut state, &method);
@@ -79,7 +92,10 @@ async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String
         }
         Some(Kind::ResetBefore) => return broken(None),
         Some(Kind::DelayMs(millis)) => tokio::time::sleep(Duration::from_millis(*millis)).await,
-        Some(Kind::AnswerLost | Kind::Truncated) | None => {}
+        Some(Kind::OtherLead(id)) => {
+            params = params.merged(&Php::Array(vec![("id".to_owned(), Php::Text(id.to_string()))]));
+        }
+        Some(Kind::AnswerLost | Kind::Truncated | Kind::PhpWarning) | None => {}
     }
     let (text, status) = match run(&portal, &user, &secret, &method, &params).await {
         Ok((reply, took)) => (success(&mut portal.state(), &method, reply, took, Timestamp::now()), 200),
@@ -93,6 +109,7 @@ async fn serve(portal: Arc<Portal>, user: String, secret: String, method: String
     match fault {
         Some(Kind::AnswerLost) => broken(None),
         Some(Kind::Truncated) => broken(Some(text)),
+        Some(Kind::PhpWarning) => answer(status, "text/html", format!("{PHP_WARNING}{text}")),
         _ => answer(status, "application/json; charset=utf-8", text),
     }
 }
@@ -166,7 +183,14 @@ fn success(state: &mut State, method: &str, reply: Reply, took: Duration, now: T
     }
     let accounted = (method != "batch").then_some(method);
     envelope.insert("time".to_owned(), time_of(state, accounted, took, now));
-    to_text(&Value::Object(envelope))
+    let text = to_text(&Value::Object(envelope));
+    if text.contains(NOT_ENCODABLE) {
+        // One text of one lead, and nothing of the answer is left; the status is still 200.
+        let error = ApiError::new(200, "WRONG_ENCODING", "Wrong request encoding");
+        *state.stats.errors.entry(error.code.clone()).or_default() += 1;
+        return to_text(&error.to_json());
+    }
+    text
 }
 
 /// The block `time` of an answer.

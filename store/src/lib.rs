@@ -18,6 +18,7 @@ pub mod postgres;
 mod rosters;
 mod sweeps;
 mod timeline;
+pub mod unseen_leads;
 mod versions;
 mod waiting;
 
@@ -45,6 +46,7 @@ pub use rosters::{
 };
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{Timeline, TimelineEntry};
+pub use unseen_leads::{Unseen, UnseenLeads};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::{Waiting, WaitingLeads};
 
@@ -63,6 +65,7 @@ pub trait Store:
     + Waiting
     + Rosters
     + Timeline
+    + UnseenLeads
     + DeadLetters
     + Sweeps
     + RequestBudget

@@ -11,7 +11,7 @@ use distribution::{Tie, TieBy, TieOf};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use crate::fake::{Bench, FakePortal, lead, result};
+use crate::fake::{Bench, FakePortal, lead, reply, result};
 
 /// A portal whose batches are answered command by command: by its method and its decoded parameters.
 fn portal(answer: impl Fn(&str, &str) -> Result<Value, Value> + Send + Sync + 'static) -> Arc<FakePortal> {
@@ -174,6 +174,27 @@ async fn many_leads_share_requests_and_a_failure_meets_only_those_it_is_for() {
             Err(error) => assert_eq!((number, error.class()), (7, FailureClass::Permanent)),
         }
     }
+}
+
+#[tokio::test]
+async fn a_search_that_spoils_the_answer_for_all_fails_alone() {
+    let others = portal(|_, _| Ok(json!([])));
+    let fake = FakePortal::new(move |method, params| {
+        if params["cmd"].to_string().contains("79160000007") {
+            return reply(200, r#"{"error":"WRONG_ENCODING","error_description":"Wrong encoding"}"#);
+        }
+        others.answer(method, params)
+    });
+    let bench = Bench::new(fake.clone());
+    let all: Vec<Sought> = (0..25)
+        .map(|id| Sought { phones: vec![format!("+7 916 000-00-{id:02}")], ..sought(100 + id) })
+        .collect();
+    let permit = bench.portal.permit(&[]).await.unwrap();
+    let outcomes = bench.portal.ties_with(permit, &all).await.unwrap();
+    let failed: Vec<usize> =
+        outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).map(|(index, _)| index).collect();
+    assert_eq!(failed, [7]);
+    assert!(fake.methods().len() <= 12, "{:?}", fake.methods().len());
 }
 
 #[tokio::test]

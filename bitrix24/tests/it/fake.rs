@@ -37,6 +37,11 @@ impl FakePortal {
         })
     }
 
+    /// What it answers, without being asked.
+    pub fn answer(&self, method: &str, params: &Value) -> Reply {
+        (self.script)(method, params)
+    }
+
     /// The methods asked for, in order.
     pub fn methods(&self) -> Vec<String> {
         self.asked.lock().unwrap().iter().map(|(method, _)| method.clone()).collect()
@@ -119,7 +124,7 @@ pub fn result(result: Value) -> Reply {
 }
 
 /// Leads as a portal has them that has all leads below `end` but those in `gone`; understands
-/// `crm.lead.get`, `crm.lead.list` by `@ID`, and batches of such lists.
+/// `crm.lead.get`, `crm.lead.list` by `@ID`, and batches of these.
 pub fn leads_below(end: u64, gone: &'static [u64]) -> impl Fn(&str, &Value) -> Reply + Send + Sync {
     let row = move |id: u64| {
         (id < end && !gone.contains(&id))
@@ -135,21 +140,51 @@ pub fn leads_below(end: u64, gone: &'static [u64]) -> impl Fn(&str, &Value) -> R
             result(ids.iter().filter_map(|id| row(id.as_u64().unwrap())).collect())
         }
         "batch" => {
-            let lists: serde_json::Map<String, Value> = params["cmd"]
-                .as_object()
-                .unwrap()
-                .iter()
-                .map(|(key, command)| {
-                    let query = command.as_str().unwrap().strip_prefix("crm.lead.list?").unwrap();
-                    let ids = query.split('&').filter_map(|pair| {
-                        pair.strip_prefix("filter[%40ID][")?.split_once("]=")?.1.parse::<u64>().ok()
-                    });
-                    (key.clone(), ids.filter_map(row).collect())
-                })
-                .collect();
-            result(json!({"result": lists, "result_error": [], "result_total": [], "result_next": []}))
+            let (mut results, mut errors) = (serde_json::Map::new(), serde_json::Map::new());
+            for (key, command) in params["cmd"].as_object().unwrap() {
+                match command.as_str().unwrap().split_once('?').unwrap() {
+                    ("crm.lead.get", query) => {
+                        if let Some(lead) = row(query.strip_prefix("id=").unwrap().parse().unwrap()) {
+                            results.insert(key.clone(), lead);
+                        } else {
+                            let error = json!({"error": "", "error_description": "Not found"});
+                            errors.insert(key.clone(), error);
+                        }
+                    }
+                    (_, query) => {
+                        let rows: Value = listed(query).into_iter().filter_map(row).collect();
+                        results.insert(key.clone(), rows);
+                    }
+                }
+            }
+            result(json!({"result": results, "result_error": errors, "result_total": [], "result_next": []}))
         }
         other => panic!("unexpected method {other}"),
+    }
+}
+
+/// The ids that a list in a batch asks for.
+pub fn listed(query: &str) -> Vec<u64> {
+    let id = |pair: &str| pair.strip_prefix("filter[%40ID][")?.split_once("]=")?.1.parse().ok();
+    query.split('&').filter_map(id).collect()
+}
+
+/// The leads that a request asks for, by whatever method.
+pub fn leads_of(method: &str, params: &Value) -> Vec<u64> {
+    match method {
+        "crm.lead.get" => vec![params["id"].as_u64().unwrap()],
+        "crm.lead.list" => {
+            params["filter"]["@ID"].as_array().unwrap().iter().filter_map(Value::as_u64).collect()
+        }
+        _ => {
+            let commands = params["cmd"].as_object().unwrap().values().filter_map(Value::as_str);
+            let of = |command: &str| {
+                let (_, query) = command.split_once('?').unwrap();
+                let one = query.strip_prefix("id=").and_then(|id| id.parse().ok());
+                one.map_or_else(|| listed(query), |id| vec![id])
+            };
+            commands.flat_map(of).collect()
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reading and writing leads: which request is made, and what its answer means.
 
-use bitrix24::PortalError;
 use bitrix24::lead::{Given, UPDATE, Written};
 use bitrix24::notify::{Author, Notice};
+use bitrix24::{Fields, PortalError};
 use common::failure::{Failure, FailureClass};
 use common::ids::{LeadId, UserId};
 use serde_json::{Map, json};
@@ -20,13 +20,14 @@ async fn a_lead_is_there_gone_or_forbidden() {
         reply(400, include_str!("../fixtures/not_found.json")),
         reply(400, include_str!("../fixtures/access_denied.json")),
     ]));
-    let found = bench.portal.get_lead(lead(35_943)).await.unwrap().unwrap();
+    let fields = Fields::default().with(["PHONE"]);
+    let found = bench.portal.get_lead(lead(35_943), &fields).await.unwrap().unwrap();
     assert_eq!((found.id, found.owner), (lead(35_943), UserId::new(1)));
     assert_eq!(found.title, "Two-room flat, ring back after 18:00");
     assert_eq!(found.fields["PHONE"][0]["VALUE"], "+7 900 000-00-00");
-    assert_eq!(bench.portal.get_lead(lead(35_944)).await.unwrap(), None);
-    let forbidden = bench.portal.get_lead(lead(35_945)).await.unwrap_err();
-    assert_eq!(forbidden.class(), FailureClass::Permanent);
+    assert_eq!(bench.portal.get_lead(lead(35_944), &fields).await.unwrap(), None);
+    let forbidden = bench.portal.get_lead(lead(35_945), &fields).await.unwrap_err();
+    assert!(matches!(forbidden, PortalError::Denied { .. }), "{forbidden}");
     let series = "rota_portal_requests_total{method=\"crm.lead.get\",outcome=\"ok\",portal=\"acme\"}";
     assert_eq!(bench.metric(series), "2");
 }
@@ -35,10 +36,10 @@ async fn a_lead_is_there_gone_or_forbidden() {
 async fn up_to_fifty_leads_are_one_list() {
     let fake = FakePortal::new(leads_below(1_000, &[3]));
     let bench = Bench::new(fake.clone());
-    let read = bench.portal.get_leads(&ids(1..=50)).await.unwrap();
+    let read = bench.portal.get_leads(&ids(1..=50), &Fields::default()).await.unwrap();
     assert_eq!(fake.methods(), ["crm.lead.list"]);
     let params = fake.params(0);
-    assert_eq!((&params["start"], &params["select"][1]), (&json!(-1), &json!("UF_*")));
+    assert_eq!((&params["start"], &params["select"][0]), (&json!(-1), &json!("ASSIGNED_BY_ID")));
     for (index, outcome) in read.iter().enumerate() {
         let found = outcome.as_ref().unwrap().as_ref().map(|found| found.id.get());
         let id = u64::try_from(index).unwrap() + 1;
@@ -50,7 +51,7 @@ async fn up_to_fifty_leads_are_one_list() {
 async fn more_are_one_batch_and_each_list_fails_alone() {
     let fake = FakePortal::new(leads_below(1_000, &[]));
     let bench = Bench::new(fake.clone());
-    let read = bench.portal.get_leads(&ids(1..=120)).await.unwrap();
+    let read = bench.portal.get_leads(&ids(1..=120), &Fields::default()).await.unwrap();
     assert_eq!(fake.methods(), ["batch"]);
     assert_eq!(fake.params(0)["cmd"].as_object().unwrap().len(), 3);
     assert!(read.iter().all(|outcome| matches!(outcome, Ok(Some(_)))));
@@ -59,7 +60,7 @@ async fn more_are_one_batch_and_each_list_fails_alone() {
     let error = json!({"error": "OPERATION_TIME_LIMIT", "error_description": ""});
     let answer = json!({"result": {"c00": row}, "result_error": {"c01": error}});
     let bench = Bench::new(FakePortal::replying(vec![result(answer)]));
-    let read = bench.portal.get_leads(&ids(1..=100)).await.unwrap();
+    let read = bench.portal.get_leads(&ids(1..=100), &Fields::default()).await.unwrap();
     assert!(matches!(read[0], Ok(Some(_))));
     assert!(matches!(read[49], Ok(None)));
     assert!(
@@ -72,7 +73,7 @@ async fn more_are_one_batch_and_each_list_fails_alone() {
 #[tokio::test]
 async fn a_list_of_other_leads_is_never_taken_for_an_answer() {
     let bench = Bench::new(FakePortal::replying(vec![result(json!([{"ID": "900"}, {"ID": "901"}]))]));
-    let read = bench.portal.get_leads(&ids(1..=2)).await.unwrap();
+    let read = bench.portal.get_leads(&ids(1..=2), &Fields::default()).await.unwrap();
     assert!(read.iter().all(|outcome| matches!(outcome, Err(PortalError::Unexpected { .. }))));
 }
 
@@ -80,7 +81,7 @@ async fn a_list_of_other_leads_is_never_taken_for_an_answer() {
 async fn a_list_that_is_denied_blocks_the_portal() {
     let bench =
         Bench::new(FakePortal::replying(vec![reply(400, include_str!("../fixtures/access_denied.json"))]));
-    let error = bench.portal.get_leads(&ids(1..=2)).await.unwrap_err();
+    let error = bench.portal.get_leads(&ids(1..=2), &Fields::default()).await.unwrap_err();
     assert_eq!(error.class(), FailureClass::Blocked);
 }
 
@@ -88,7 +89,7 @@ async fn a_list_that_is_denied_blocks_the_portal() {
 async fn nothing_asked_is_nothing_sent() {
     let fake = FakePortal::replying(Vec::new());
     let bench = Bench::new(fake.clone());
-    assert!(bench.portal.get_leads(&[]).await.unwrap().is_empty());
+    assert!(bench.portal.get_leads(&[], &Fields::default()).await.unwrap().is_empty());
     assert!(fake.methods().is_empty());
 }
 

@@ -12,6 +12,7 @@ mod fake;
 mod leads;
 mod limiter;
 mod packer;
+mod people;
 mod reader;
 mod renamed;
 mod transport;

@@ -158,7 +158,9 @@ impl<H: Handler> Worker<H> {
         let (lead, result) = self.handle(&delivery, attempt).await;
 
         let failure = result.as_ref().err().map(|error| (error.class(), error.retry_after()));
-        let settlement = settlement(failure, attempt, attempt.age(now), policy);
+        let patient = result.as_ref().is_err_and(|error| error.is_patient());
+        let age = if patient { Duration::ZERO } else { attempt.age(now) };
+        let settlement = settlement(failure, attempt, age, policy);
         self.note_blocked(&result);
         let line = Line {
             queue: delivery.queue.clone(),

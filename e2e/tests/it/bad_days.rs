@@ -9,7 +9,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use serde_json::json;
 use store::postgres::Postgres;
-use store::{DeadLetters as _, Waiting as _};
+use store::{DeadLetters as _, Unseen, Waiting as _};
 
 use crate::common_parts::{
     SOON, amqp_url, assert_each_once, assert_no_dead_letters, assert_nothing_left, mixed_leads, plan,
@@ -106,6 +106,7 @@ async fn what_people_do_meanwhile_is_kept() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     pipeline.start_again("notifier-1").unwrap();
     wait_for_notices(&pipeline, 1).await;
+    crate::unseen::said_long_ago(&pipeline, leads[1], Unseen::Missing).await;
     assert_nothing_left(&pipeline).await;
 
     assert_eq!(assignments(&pipeline, "kept_by_person").await, 1.0);

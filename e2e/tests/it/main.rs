@@ -20,5 +20,6 @@ mod services;
 mod spool;
 mod sticky;
 mod timeline;
+mod unseen;
 mod versions;
 mod webhook;

@@ -156,7 +156,7 @@ impl World {
             let sets_owner = match step(seen, Some(user(FROM)), user(TO), row.owner_set) {
                 Step::SetOwner => true,
                 Step::OnlyNotify => false,
-                Step::KeptByPerson | Step::Deleted => {
+                Step::KeptByPerson | Step::AskForIt => {
                     row.finished = Some(KEPT_BY_PERSON);
                     continue;
                 }

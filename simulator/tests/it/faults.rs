@@ -83,6 +83,25 @@ async fn an_answer_can_break_off_in_the_middle_after_the_write() {
 }
 
 #[tokio::test]
+async fn php_can_warn_before_the_answer_of_what_has_run() {
+    let portal = portal_with(json!("php_warning")).await;
+    let answer = portal.call("crm.lead.update", change()).await;
+    assert_eq!((answer.status, &*answer.kind), (200, "text/html"));
+    assert!(answer.text.contains("<b>Warning</b>") && answer.text.contains("{\"result\":true"), "{answer:?}");
+    assert_eq!(portal.field(1, "TITLE").await, json!("new"));
+    works_again(&portal, "php_warning").await;
+}
+
+#[tokio::test]
+async fn another_lead_can_be_answered_than_the_one_asked_for() {
+    let portal = Portal::start(json!({})).await;
+    portal.add(json!({ "count": 2 })).await;
+    portal.tell("faults", json!({ "method": "crm.lead.get", "kind": { "other_lead": 2 }, "times": 1 })).await;
+    assert_eq!(portal.field(1, "ID").await, json!("2"));
+    assert_eq!(portal.field(1, "ID").await, json!("1"));
+}
+
+#[tokio::test]
 async fn a_delayed_request_runs_even_if_its_caller_has_hung_up() {
     let portal = portal_with(json!({ "delay_ms": 1000 })).await;
     let request = portal.client.post(format!("{}/crm.lead.update", portal.webhook)).json(&change());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::Portal;
+use crate::harness::{Portal, error};
 
 fn ids(rows: &Value) -> Vec<&str> {
     rows.as_array().unwrap().iter().map(|row| row["ID"].as_str().unwrap()).collect()
@@ -79,6 +79,33 @@ async fn a_row_has_what_its_mask_selects() {
         let found = (has("ID"), has("TITLE"), has("PHONE"), has("UF_CRM_1"), has("EMAIL"));
         assert_eq!(found, (true, title, phone, custom, false), "{select}");
     }
+}
+
+#[tokio::test]
+async fn a_hidden_lead_is_left_out_and_refused_by_itself_and_a_text_can_spoil_the_whole_answer() {
+    let portal = Portal::start(json!({ "hidden_leads": [2], "not_found_code": "NOT_FOUND" })).await;
+    portal.add(json!({ "count": 2 })).await;
+    portal.add(json!({ "fields": { "TITLE": "fine", "COMMENTS": "\u{ffff}" }, "count": 1 })).await;
+    let list = |select: Value| json!({ "filter": { "@ID": [1, 2, 3] }, "select": select });
+    let rows = portal.result("crm.lead.list", list(json!(["ID", "TITLE"]))).await;
+    assert_eq!(ids(&rows), ["1", "3"]);
+    for (method, params) in [("crm.lead.get", json!({ "id": 2 })), ("crm.lead.update", json!({ "id": 2 }))] {
+        let refused = portal.call(method, params).await;
+        assert_eq!(refused.error(), error(400, "", "Access denied."));
+    }
+    let missing = portal.call("crm.lead.get", json!({ "id": 99 })).await;
+    assert_eq!(missing.error(), error(400, "NOT_FOUND", "Not found"));
+    for (method, params) in [
+        ("crm.lead.get", json!({ "id": 3 })),
+        ("crm.lead.list", list(json!(["*"]))),
+        ("batch", json!({ "cmd": { "a": "crm.lead.get?id=1", "b": "crm.lead.get?id=3" } })),
+    ] {
+        let spoilt = portal.call(method, params).await;
+        assert_eq!(spoilt.error().1, "WRONG_ENCODING", "{method}");
+        assert_eq!(spoilt.status, 200);
+    }
+    portal.tell("settings", json!({ "hidden_leads": [] })).await;
+    assert_eq!(portal.field(2, "ID").await, json!("2"), "the right was given");
 }
 
 #[tokio::test]

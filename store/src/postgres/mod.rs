@@ -14,6 +14,7 @@ mod notices;
 mod rosters;
 mod sweeps;
 mod timeline;
+mod unseen_leads;
 mod versions;
 mod waiting;
 

@@ -11,6 +11,7 @@ mod others;
 mod rosters;
 mod schema;
 mod timeline;
+mod unseen_leads;
 mod versions;
 
 use common::ids::{LeadId, PortalName, UserId};
