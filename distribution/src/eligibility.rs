@@ -46,12 +46,6 @@ impl<'r> Demands<'r> {
         Self { working_day, ..Self::of_rule(&[], &NOBODY) }
     }
 
-    /// Of who is asked for some lead of a queue.
-    pub(crate) fn of_anything(queue: &Queue) -> Self {
-        let limits = queue.limits;
-        Self { limits, absences: queue.absences_respected, ..Self::of_person(queue.working_day_required) }
-    }
-
     /// Of who is asked for a lead of a queue; `held` says that it was held until now.
     pub(crate) fn of_queue(queue: &Queue, skills: &'r [Name], had: &'r BTreeSet<UserId>, held: bool) -> Self {
         Self {
@@ -101,6 +95,21 @@ impl<'r> Demands<'r> {
             Reason::AtLimit { limit, max, count }
         });
         at_limit(&person.limits, presence).or_else(|| at_limit(&self.limits, presence)).or(released)
+    }
+
+    /// How many such leads somebody who may take one may take, within the limits.
+    pub(crate) fn places(&self, person: &Person, presence: &Presence) -> u32 {
+        let left = |limits: &Limits| {
+            let of = |max: Option<u32>, count: u32| max.map(|max| max.saturating_sub(count));
+            [
+                of(limits.per_hour, presence.hour),
+                of(limits.open, presence.open),
+                of(limits.per_day, presence.day),
+            ]
+        };
+        let released = self.release_per_minute.map(|max| max.saturating_sub(presence.released));
+        let all = left(&person.limits).into_iter().chain(left(&self.limits)).chain([released]);
+        all.flatten().min().unwrap_or(u32::MAX)
     }
 
     /// When he may take one at the earliest, as far as absences, pauses, schedules and days tell; `None` when they do not.

@@ -49,7 +49,7 @@ use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
-use crate::pool::Pool;
+use crate::pool::{Pool, Wake};
 use crate::routing::{Follow, Followed};
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
@@ -168,6 +168,7 @@ impl Shared {
             problems: BTreeMap::new(),
         };
         context.lifecycle.spawn("people", ask.run(self.stop.clone()));
+        let wake = Wake::default();
         let pool = Pool {
             portal: portal.name.clone(),
             routing: routing.clone(),
@@ -177,6 +178,7 @@ impl Shared {
             broker: Arc::clone(&context.broker),
             topology: Arc::clone(&context.topology),
             clock: Arc::clone(&context.clock),
+            wake: Arc::clone(&wake),
         };
         context.lifecycle.spawn("held-leads", pool.run(self.stop.clone()));
         let timers = AnswerTimers {
@@ -207,6 +209,7 @@ impl Shared {
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&self.metrics),
             deciding: Semaphore::new(DECIDING),
+            wake,
         };
         let queue = context.topology.lead_events(&portal.name);
         let in_flight = context.config.router.in_flight;

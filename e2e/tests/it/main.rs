@@ -10,6 +10,7 @@ mod common_parts;
 mod deployment;
 mod documents;
 mod holding;
+mod line;
 mod observability;
 mod orders;
 mod pipeline;

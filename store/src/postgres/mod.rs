@@ -9,6 +9,7 @@ mod decisions;
 mod givings;
 mod holds;
 mod ledgers;
+mod line;
 mod notices;
 mod rosters;
 mod sweeps;

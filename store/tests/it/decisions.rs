@@ -37,6 +37,7 @@ pub fn decision(verdict: Verdict) -> NewDecision {
         deadline: None,
         to_be_answered: false,
         amount: None,
+        line: None,
         orders: Orders::default(),
         entries: Vec::new(),
         first_seen: at(0),
