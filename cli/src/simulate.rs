@@ -4,6 +4,7 @@
 //! minutes and since his midnight. What the roster file says holds all the time; so does the number of open leads, because
 //! nothing tells when one is closed.
 
+mod lines;
 mod report;
 mod world;
 

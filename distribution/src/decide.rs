@@ -21,6 +21,7 @@ use crate::giving::{Cause, Destination, Giving};
 use crate::ids::UserId;
 use crate::lead::{FieldValue, Lead};
 use crate::ledger::{Ledger, LedgerEntry};
+use crate::line::{self, Needs};
 use crate::name::Name;
 use crate::roster::{NotKnown, Roster};
 use crate::routing::{Fallback, Handover, Person, Queue, Routing, Target};
@@ -51,6 +52,8 @@ pub fn decide(lead: &Lead, roster: &Roster, routing: &Routing, ledger: &Ledger, 
 /// - where [`Giving::to`] names a queue or a person of the routing, no rule is looked at; a name that is not there is
 ///   told in the explanation, and the rules decide;
 /// - nobody who had the lead before in this round gets it;
+/// - one that somebody may take is held where leads wait ahead of it that want the same people ([`Giving::ahead`]), but for
+///   one that was not answered: that cannot wait;
 /// - a lead that was not answered, and that nobody else may take, stays where it is; what its rule does besides was done
 ///   when it was given for the first time.
 #[must_use]
@@ -82,13 +85,28 @@ pub fn decide_giving(
         keeps_clients: !unanswered,
         ties: lead.ties.as_deref(),
     };
-    match reasoning.hand_to(&handover.target, asked) {
+    let taken = reasoning.hand_to(&handover.target, asked);
+    let needs = || Needs::of(routing, &handover, &giving.had);
+    if let Some(taken) = taken.as_ref().filter(|_| !unanswered && !giving.ahead.is_empty()) {
+        // Whose client it is, is asked for it first; but it may come to others while it waits.
+        let kept = reasoning.kept().then(|| taken.person.clone());
+        let asks = kept.iter().cloned().fold(needs(), Needs::only);
+        if line::is_behind(&asks, giving, routing, roster, &calendar) {
+            return reasoning.hold_behind(kept.into_iter().fold(needs(), Needs::also));
+        }
+    }
+    match taken {
         Some(taken) => {
             let orders = handover.orders.as_deref().filter(|_| !unanswered).cloned().unwrap_or_default();
             reasoning.assign(taken, orders)
         }
         None if unanswered => reasoning.skip(SkipReason::NobodyElse),
-        None => reasoning.hold(),
+        None => {
+            let needs = reasoning.needs_of_held(needs());
+            // Where they say that it may go, and it does not, they tell nothing of it.
+            let tell = !needs.has_takers(routing, roster, &calendar, giving.held_since.is_some());
+            reasoning.hold(tell.then_some(needs))
+        }
     }
 }
 
@@ -214,6 +232,7 @@ struct Reasoning {
 /// Until when it waits for the person whose client it is, if that is known.
 struct Waits {
     until: Option<Timestamp>,
+    person: Option<Name>,
 }
 
 impl Reasoning {
@@ -334,12 +353,13 @@ impl Reasoning {
             return None;
         };
         let Kept { outcome, candidates, client } = sticky::ask_own(queue, rules, ties, asked);
+        let last = candidates.last().map(|candidate| candidate.person.clone());
         self.explanation.candidates.extend(candidates);
         self.explanation.client = client.or_else(|| self.explanation.client.take());
         match outcome {
             KeptOutcome::Goes(person, entries) => Some(Taken::by(&person, Some(&queue.name), entries)),
             KeptOutcome::Waits(until) => {
-                self.waits = Some(Waits { until });
+                self.waits = Some(Waits { until, person: last });
                 None
             }
             KeptOutcome::Otherwise => None,
@@ -389,16 +409,41 @@ impl Reasoning {
         Decision::Assign(Assignment { person, user, queue, rule, entries, orders, explanation })
     }
 
-    fn hold(self) -> Decision {
+    /// Whether somebody takes it because its client is his.
+    fn kept(&self) -> bool {
+        let role = self.explanation.taken().map(|taken| taken.role);
+        matches!(role, Some(Role::Client | Role::Substitute | Role::Successor))
+    }
+
+    /// What a lead needs that is held: it may wait for one person.
+    fn needs_of_held(&self, needs: Needs) -> Needs {
+        match self.waits.as_ref().and_then(|waits| waits.person.clone()) {
+            Some(person) => needs.only(person),
+            None => needs,
+        }
+    }
+
+    /// Somebody may take it, but not before others; who that is will be seen then.
+    fn hold_behind(self, needs: Needs) -> Decision {
+        let (reason, until, queue) = (HoldReason::BehindOthers, None, needs.queue().cloned());
+        let mut explanation = self.explanation;
+        explanation.outcome = Outcome::Hold { reason, until };
+        explanation.queue.clone_from(&queue);
+        explanation.candidates.clear();
+        explanation.client = None;
+        Decision::Hold(Hold { queue, reason, until, needs: Some(needs), explanation })
+    }
+
+    fn hold(self, needs: Option<Needs>) -> Decision {
         let (reason, until) = match self.waits {
-            Some(Waits { until }) => (HoldReason::OwnersAbsence, until),
+            Some(Waits { until, .. }) => (HoldReason::OwnersAbsence, until),
             None => (HoldReason::NobodyEligible, self.available),
         };
         let queue = self.asked.into_iter().next();
         let mut explanation = self.explanation;
         explanation.outcome = Outcome::Hold { reason, until };
         explanation.queue.clone_from(&queue);
-        Decision::Hold(Hold { queue, reason, until, explanation })
+        Decision::Hold(Hold { queue, reason, until, needs, explanation })
     }
 
     fn skip(self, reason: SkipReason) -> Decision {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::explanation::{Explanation, HoldReason, SkipReason};
 use crate::ids::UserId;
 use crate::ledger::LedgerEntry;
+use crate::line::Needs;
 use crate::name::Name;
 
 /// The answer of [`decide`](crate::decide).
@@ -76,6 +77,9 @@ pub struct Hold {
     pub reason: HoldReason,
     /// When somebody may take it at the earliest, as far as schedules, absences and pauses tell; `None` when they do not.
     pub until: Option<Timestamp>,
+    /// What it needs of people: by this it stands in the line of its queue. `None` where that does not tell when it may go,
+    /// so that it is looked at from time to time and holds nobody up.
+    pub needs: Option<Needs>,
     /// Why nobody got it.
     pub explanation: Explanation,
 }

@@ -120,6 +120,21 @@ impl<'r> Demands<'r> {
         away.filter(|_| self.absences).chain(hours_end).min()
     }
 
+    /// How many such leads somebody who may take one may take, within the limits.
+    pub(crate) fn places(&self, person: &Person, presence: &Presence) -> u32 {
+        let left = |limits: &Limits| {
+            let of = |max: Option<u32>, count: u32| max.map(|max| max.saturating_sub(count));
+            [
+                of(limits.per_hour, presence.hour),
+                of(limits.open, presence.open),
+                of(limits.per_day, presence.day),
+            ]
+        };
+        let released = self.release_per_minute.map(|max| max.saturating_sub(presence.released));
+        let all = left(&person.limits).into_iter().chain(left(&self.limits)).chain([released]);
+        all.flatten().min().unwrap_or(u32::MAX)
+    }
+
     /// When he may take one at the earliest, as far as absences, pauses, schedules and days tell; `None` when they do not.
     pub(crate) fn available(
         &self,

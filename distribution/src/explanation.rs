@@ -272,6 +272,8 @@ pub enum HoldReason {
     NobodyEligible,
     /// It waits for the person whose client it is.
     OwnersAbsence,
+    /// Somebody may take it, but leads that wait ahead of it go first.
+    BehindOthers,
 }
 
 /// Why a lead is left alone.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
+use crate::line::Ahead;
 use crate::name::Name;
 
 /// One giving of a lead. The default is what every lead has at first.
@@ -24,6 +25,8 @@ pub struct Giving {
     pub held_since: Option<Timestamp>,
     /// From whom it is taken; somebody else who has it by now keeps it. Only of [`Cause::Unanswered`].
     pub from: Option<UserId>,
+    /// The leads that wait ahead of it, in the line of whatever queue.
+    pub ahead: Vec<Ahead>,
 }
 
 /// Why a lead is given.

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use crate::calendar::Calendar;
-use crate::eligibility::Demands;
-use crate::name::Name;
-use crate::roster::Roster;
-use crate::routing::{Fallback, Person, Queue, Routing};
+use crate::routing::{Person, Queue, Routing};
 
 /// What a queue says of its leads that are held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,30 +53,5 @@ impl Routing {
     #[must_use]
     pub fn releases_at_a_rate(&self) -> bool {
         self.queues.iter().any(|queue| queue.hold.release_per_minute.is_some())
-    }
-
-    /// How many people might take a lead of this queue now, of all whom it asks. Skills depend on the lead and play no part.
-    #[must_use]
-    pub fn takers(&self, queue: &str, roster: &Roster, now: Timestamp) -> usize {
-        let calendar = Calendar::at(self, now);
-        let start = self.queues.iter().position(|known| known.name.as_str() == queue);
-        let (mut waiting, mut asked, mut takers) = (Vec::from_iter(start), Vec::new(), Vec::<&Name>::new());
-        while let Some(number) = waiting.pop() {
-            let Some(queue) = self.queues.get(number).filter(|_| !asked.contains(&number)) else { continue };
-            asked.push(number);
-            for (member, role) in queue.everybody() {
-                let presence = roster.get(member.person.user);
-                let demands = Demands::of_anything(queue, role);
-                let may = demands.refusal(&member.person, presence, &calendar).is_none();
-                if may && !takers.contains(&&member.person.name) {
-                    takers.push(&member.person.name);
-                }
-            }
-            waiting.extend(queue.if_nobody.iter().filter_map(|fallback| match fallback {
-                Fallback::Queue(next) => Some(*next),
-                Fallback::OnDuty | Fallback::Hold => None,
-            }));
-        }
-        takers.len()
     }
 }

@@ -133,6 +133,19 @@ impl Ground {
         command.args(arguments).arg("--config").arg(self.config());
         Ok(command.env("ROTA_AUTHOR", "olga").current_dir(self.dir.path()).output()?)
     }
+
+    /// What `rota simulate` says of these leads, one in a line, by the routing file of the plan.
+    ///
+    /// # Errors
+    /// When it is not built, cannot be started or fails.
+    pub fn simulate(&self, leads: &str) -> anyhow::Result<serde_json::Value> {
+        fs::write(self.dir.path().join("leads.jsonl"), leads)?;
+        let mut command = Command::new(built("rota")?);
+        command.args(["simulate", "routing.yaml", "--leads", "leads.jsonl", "--json"]);
+        let output = command.current_dir(self.dir.path()).output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
 }
 
 impl Pipeline {

@@ -8,14 +8,14 @@ use common::config::TimelineEntries;
 use common::ids::{LeadId, UserId};
 use common::messages::{Deal, Orders};
 use distribution::{
-    Cause, ClientWent, Credit, Decision, EntryKind, Hold, HoldReason, Language, Lead, Ledger, LedgerEntry,
-    Routing, TieOf, decide_giving,
+    Cause, ClientWent, Credit, Decision, EntryKind, First, Hold, HoldReason, Language, Lead, Ledger,
+    LedgerEntry, Routing, TieOf, decide_giving,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use store::{Balances, Intervals, KnownPeople, NewDecision, Standing, Verdict};
+use store::{Balances, InLine, Intervals, KnownPeople, Line, NewDecision, Standing, Verdict};
 
-use crate::pool::LOOK_AGAIN_AFTER;
+use crate::pool::{CALL_AGAIN_AFTER, LOOK_AGAIN_AFTER};
 
 /// What a decision goes by, beside the lead and how people stand.
 #[derive(Clone, Copy)]
@@ -30,21 +30,30 @@ pub(crate) struct By<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// What was decided.
+pub(crate) struct Made {
+    pub(crate) new: NewDecision,
+    /// Where the lead of a known client goes.
+    pub(crate) client_went: Option<ClientWent>,
+    /// Whether it is new, and waits only for those that have waited before it.
+    pub(crate) joins_line: bool,
+}
+
 impl By<'_> {
-    /// Decides; answers also where the lead of a known client goes. A lead that is not there is deleted.
-    pub(crate) fn decide(
-        self,
-        lead: Option<&(Lead, PortalLead)>,
-        standing: &Standing,
-    ) -> (NewDecision, Option<ClientWent>) {
+    /// Decides. A lead that is not there is deleted.
+    pub(crate) fn decide(self, lead: Option<&(Lead, PortalLead)>, standing: &Standing) -> Made {
         let Self { routing, people, intervals, timeline, first_seen, now } = self;
-        let Some((lead, read)) = lead else { return (deleted(routing.version(), first_seen, now), None) };
+        let Some((lead, read)) = lead else {
+            let new = deleted(routing.version(), first_seen, now);
+            return Made { new, client_went: None, joins_line: false };
+        };
         let roster = people.roster(routing, &standing.given, intervals, now);
         let ledger = ledger(&standing.balances);
         let lead = &with_owners(lead, &standing.owners);
         let decision = decide_giving(lead, &standing.giving, &roster, routing, &ledger, now);
         let explanation = decision.explanation();
-        let went = explanation.client_went();
+        let client_went = explanation.client_went();
+        let mut joins_line = false;
         let mut new = NewDecision {
             from: lead.owner,
             queue: explanation.queue.as_ref().map(ToString::to_string),
@@ -67,6 +76,12 @@ impl By<'_> {
                 let queue = hold.queue.as_deref().and_then(|queue| routing.queue(queue));
                 new.deadline = queue.and_then(|queue| routing.hold_deadline(queue, now));
                 new.amount = lead.amount();
+                let behind = hold.reason == HoldReason::BehindOthers;
+                let waited = standing.giving.held_since.is_some();
+                joins_line = behind && !waited;
+                // One that was called and found others ahead of it gives them some time.
+                let call_again_at = if behind && waited { now + CALL_AGAIN_AFTER } else { now };
+                new.line = hold.needs.map(|needs| Line { needs, call_again_at });
                 // It waits for one person, so the pool must not ask whether those of the queue may take it.
                 if hold.reason == HoldReason::OwnersAbsence {
                     new.queue = None;
@@ -74,7 +89,7 @@ impl By<'_> {
             }
             Decision::Skip(_) => {}
         }
-        (new, went)
+        Made { new, client_went, joins_line }
     }
 }
 
@@ -84,6 +99,16 @@ fn loser(owner: Option<UserId>, to: UserId, cause: Cause, routing: &Routing) -> 
     let is_person =
         |user: UserId| routing.people().any(|person| person.user == user) || !routing.is_service_user(user);
     owner.filter(|owner| cause == Cause::Robot && *owner != to && is_person(*owner))
+}
+
+/// Where the lead would stand in line.
+pub(crate) fn in_line(routing: &Routing, lead: &Lead, first_seen: Timestamp) -> InLine {
+    let most_valuable = routing.queues().filter(|queue| queue.hold.first == First::MostValuable);
+    InLine {
+        first_seen,
+        amount: lead.amount(),
+        most_valuable: most_valuable.map(|queue| queue.name.to_string()).collect(),
+    }
 }
 
 /// When a held lead is looked at again: in a minute, or sooner where somebody may take it sooner.
@@ -148,6 +173,7 @@ fn skip(
         to_be_answered: false,
         loser: None,
         amount: None,
+        line: None,
         entries: Vec::new(),
         first_seen,
         decided_at: now,

@@ -24,8 +24,9 @@ use store::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
-use crate::decision::By;
+use crate::decision::{By, Made, in_line};
 use crate::metrics::RouterMetrics;
+use crate::pool::Wake;
 
 /// Decides the lead events of one portal.
 pub(crate) struct Decide {
@@ -53,6 +54,8 @@ pub(crate) struct Decide {
     pub(crate) waits_for_right: Duration,
     /// A lead whose message is older may have waited because it was not seen; none comes back sooner.
     pub(crate) may_have_waited: Duration,
+    /// Of the pool, for leads that wait and whose turn it is.
+    pub(crate) wake: Wake,
 }
 
 /// Decisions that a process has under way for one portal: one that is made, one that is written.
@@ -93,8 +96,8 @@ impl Handler for Decide {
         };
         let key = AssignmentKey { portal: self.portal.clone(), lead: event.lead, epoch };
         let result = self.decide_event(&key, &received).await;
-        if result.is_err() {
-            self.note_undecided(&key, received.attempt.first_seen).await;
+        if let Err(error) = &result {
+            self.note_undecided(&key, received.attempt.first_seen, error.class()).await;
         }
         result
     }
@@ -157,8 +160,10 @@ impl Decide {
             None => Related::default(),
         };
         let people = Arc::clone(&self.people.borrow());
-        let counting = Counting { related, ..Counting::of(&routing, people.counted_at(), self.clock.now()) };
-        let mut client_went = None;
+        let in_line = lead.as_ref().map(|(lead, _)| in_line(&routing, lead, first_seen));
+        let counting =
+            Counting { related, in_line, ..Counting::of(&routing, people.counted_at(), self.clock.now()) };
+        let (mut client_went, mut joins_line) = (None, false);
         let make = Box::new(|standing: &Standing| {
             let by = By {
                 routing: &routing,
@@ -168,9 +173,9 @@ impl Decide {
                 first_seen,
                 now: self.clock.now(),
             };
-            let (new, went) = by.decide(lead.as_ref(), standing);
-            client_went = went;
-            new
+            let made: Made = by.decide(lead.as_ref(), standing);
+            (client_went, joins_line) = (made.client_went, made.joins_line);
+            made.new
         });
         let turn = self.deciding.acquire().await;
         let decided = self.store.decide(key, &counting, make).await?;
@@ -183,6 +188,9 @@ impl Decide {
                     self.store.forget_unseen(&self.portal, key.lead).await?;
                 }
                 self.metrics.decided(&self.portal, &saved);
+                if joins_line {
+                    self.wake.notify_one();
+                }
                 if let Some(went) = client_went {
                     self.metrics.client_went(&self.portal, went);
                 }
@@ -251,9 +259,18 @@ impl Decide {
     }
 
     /// So that a parked or throttled lead counts as waiting. Only the gauge suffers where that fails.
-    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp) {
+    async fn note_undecided(&self, key: &AssignmentKey, first_seen: Timestamp, class: FailureClass) {
         let comes_again_by = self.clock.now() + self.comes_again_within;
-        if let Err(error) = self.store.note_undecided(key, first_seen, comes_again_by).await {
+        let mut noted = self.store.note_undecided(key, first_seen, comes_again_by).await;
+        // What is wrong with this lead alone must not hold up those behind it.
+        let is_its_own = match class {
+            FailureClass::Transient | FailureClass::Permanent | FailureClass::Poison => true,
+            FailureClass::Throttled | FailureClass::Blocked => false,
+        };
+        if is_its_own {
+            noted = noted.and(self.store.leave_line(key).await);
+        }
+        if let Err(error) = noted {
             tracing::warn!(event = "lead.wait_not_noted", lead.id = key.lead.get(), error = chain(&error));
         }
     }

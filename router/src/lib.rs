@@ -54,7 +54,7 @@ use crate::handler::{DECIDING, Decide};
 use crate::leads_mode::LeadsMode;
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
-use crate::pool::Pool;
+use crate::pool::{Pool, Wake};
 use crate::routing::{Follow, Followed};
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
@@ -177,6 +177,7 @@ impl Shared {
             problems: BTreeMap::new(),
         };
         context.lifecycle.spawn("people", ask.run(self.stop.clone()));
+        let wake = Wake::default();
         let pool = Pool {
             portal: portal.name.clone(),
             routing: routing.clone(),
@@ -186,6 +187,7 @@ impl Shared {
             broker: Arc::clone(&context.broker),
             topology: Arc::clone(&context.topology),
             clock: Arc::clone(&context.clock),
+            wake: Arc::clone(&wake),
         };
         context.lifecycle.spawn("held-leads", pool.run(self.stop.clone()));
         let timers = AnswerTimers {
@@ -220,6 +222,7 @@ impl Shared {
             deciding: Semaphore::new(DECIDING),
             waits_for_right: context.config.retry.throttled_for,
             may_have_waited: context.config.retry.delays.first().copied().unwrap_or_default(),
+            wake,
         };
         let (health, stop) = (context.lifecycle.health(), self.stop.clone());
         context.lifecycle.spawn("portal-readable", watch_readability(client.clone(), health, stop));

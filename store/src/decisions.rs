@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Orders};
-use distribution::{Giving, Routing};
+use distribution::{Giving, Needs, Routing};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{Balances, LedgerEntry, StoreError};
@@ -62,12 +62,23 @@ pub struct NewDecision {
     pub loser: Option<UserId>,
     /// Of a lead that is held: its amount, whatever its currency.
     pub amount: Option<f64>,
+    /// Of a lead that is held: how it stands in line; none where it holds nobody up.
+    pub line: Option<Line>,
     /// The changes of credits; their sum in each ledger is zero.
     pub entries: Vec<LedgerEntry>,
     /// When the lead was first heard of.
     pub first_seen: Timestamp,
     /// When it was decided.
     pub decided_at: Timestamp,
+}
+
+/// How a lead that is held stands in the line of its queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What it needs of people.
+    pub needs: Needs,
+    /// When its turn comes it is called, but not before this moment.
+    pub call_again_at: Timestamp,
 }
 
 /// A decision as it was written.
@@ -98,7 +109,7 @@ pub struct SavedDecision {
 }
 
 /// Whose leads are counted, and from when.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counting {
     /// For [`Given::hour`].
     pub hour_from: Timestamp,
@@ -111,6 +122,19 @@ pub struct Counting {
     pub released_from: Option<Timestamp>,
     /// For [`Standing::owners`].
     pub related: Related,
+    /// For [`Giving::ahead`]; none where it does not matter.
+    pub in_line: Option<InLine>,
+}
+
+/// Where a lead would stand among those that wait.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InLine {
+    /// When it was first heard of; of one that waits, what is written of it counts.
+    pub first_seen: Timestamp,
+    /// Its amount, whatever its currency.
+    pub amount: Option<f64>,
+    /// The queues in whose line the most valuable goes first.
+    pub most_valuable: Vec<String>,
 }
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -130,6 +154,7 @@ impl Counting {
             open_from: counts_open.then(|| counted_at.unwrap_or(now - HOUR)),
             released_from: releases.then(|| now - MINUTE),
             related: Related::default(),
+            in_line: None,
         }
     }
 }
@@ -165,7 +190,7 @@ pub struct Standing {
     pub given: BTreeMap<UserId, Given>,
     /// Who is to own the related leads, of those of which the portal did not know it when it told.
     pub owners: BTreeMap<LeadId, UserId>,
-    /// What was asked for this giving of the lead.
+    /// What was asked for this giving of the lead, and which leads wait ahead of it.
     pub giving: Giving,
 }
 

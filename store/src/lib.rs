@@ -33,10 +33,11 @@ pub use answers::{AnswerTimer, Answers, RunningTimer, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use decisions::{
-    Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, Verdict,
+    Counting, Decide, Decided, Decisions, Given, InLine, Line, NewDecision, Related, SavedDecision, Standing,
+    Verdict,
 };
 pub use givings::{Givings, NewGiving};
-pub use holds::{DueHolds, HeldQueue, Holds};
+pub use holds::{Call, DueHolds, HeldQueue, Holds, KindInLine};
 pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use lost_packs::LostPacks;

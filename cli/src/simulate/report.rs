@@ -72,6 +72,7 @@ pub(crate) fn in_json(reports: &[Report], bad_lines: usize) -> Value {
             "held": tally.held, "still_held": tally.still_held, "longest_wait_seconds": tally.longest_wait.as_secs(),
             "max_deviation": rounded(report.fairness()),
             "people": report.people.iter().map(person).collect::<Vec<Value>>(),
+            "order": tally.order.iter().map(|lead| lead.get()).collect::<Vec<u64>>(),
             "rules": counted(&tally.by_rule, "rule"), "queues": counted(&tally.by_queue, "queue"),
         })
     };

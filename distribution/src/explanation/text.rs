@@ -166,10 +166,13 @@ impl Writer {
             HoldReason::OwnersAbsence => {
                 self.choose("for the person whose client it is", "того, чей это клиент")
             }
+            HoldReason::BehindOthers => self
+                .choose("leads that wait ahead of it go first", "сначала идут лиды, которые ждут перед ним"),
         };
         let until = match reason {
             HoldReason::NobodyEligible => until.map(|until| self.until("before", "до", until)),
             HoldReason::OwnersAbsence => until.map(|until| self.until("until", "до", until)),
+            HoldReason::BehindOthers => None,
         };
         match until {
             Some(until) => format!("{text} {until}"),

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::Path;
 
 use distribution::{
-    Absence, Cause, Credit, Decision, Destination, EntryKind, Explanation, Giving, Language, Ledger,
-    LedgerEntry, Presence, Roster, Routing, Tie, TieBy, TieOf, UserId, WorkingDay, decide_giving,
+    Absence, Ahead, Cause, Credit, Decision, Destination, EntryKind, Explanation, Giving, Language, Ledger,
+    LedgerEntry, Needs, Presence, Roster, Routing, Tie, TieBy, TieOf, UserId, WorkingDay, decide_giving,
 };
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -84,6 +84,8 @@ struct Given {
     held: bool,
     held_since: Option<Timestamp>,
     from: Option<String>,
+    /// So many leads wait ahead of it, by what they need.
+    ahead: Vec<(Needs, u32)>,
 }
 
 /// Somebody has the client.
@@ -197,6 +199,12 @@ fn check(routing: &Routing, case: &Case) -> Vec<String> {
         had: case.giving.had.iter().map(|name| user(name)).collect(),
         held_since: case.giving.held_since.or(case.giving.held.then_some(now)),
         from: case.giving.from.as_deref().map(user),
+        ahead: case
+            .giving
+            .ahead
+            .iter()
+            .map(|(needs, count)| Ahead { needs: needs.clone(), count: *count })
+            .collect(),
     };
     let decision = decide_giving(&lead, &giving, &roster, routing, &ledger, now);
     let why = decision.explanation();

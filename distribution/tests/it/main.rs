@@ -10,6 +10,8 @@ mod explanation;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
+mod line;
+#[cfg(test)]
 mod lints;
 #[cfg(test)]
 mod office;

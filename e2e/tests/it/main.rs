@@ -11,6 +11,7 @@ mod deployment;
 mod documents;
 mod holding;
 mod leads_mode;
+mod line;
 mod observability;
 mod orders;
 mod pipeline;

@@ -10,7 +10,7 @@ use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, answers, bigint, givings, ledgers, notices, timeline, user, waiting};
+use super::{Postgres, answers, bigint, givings, ledgers, line, notices, timeline, user, waiting};
 use crate::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, StoreError,
     Verdict,
@@ -260,9 +260,13 @@ impl Decisions for Postgres {
             return Ok(Decided::TooEarly);
         }
         let mut giving = givings::find(&mut transaction, key).await.map_err(&failed)?;
+        let held = waiting::held(&mut transaction, key).await.map_err(&failed)?;
         if let Some(before) = &before {
-            let since = waiting::held_since(&mut transaction, key).await.map_err(&failed)?;
-            giving.held_since = since.or(Some(before.decided_at));
+            giving.held_since = held.and_then(|(since, _)| since).or(Some(before.decided_at));
+        }
+        if let Some(in_line) = &counting.in_line {
+            let first_seen = held.map_or(in_line.first_seen, |(_, seen)| seen);
+            giving.ahead = line::ahead(&mut transaction, key, first_seen, in_line).await.map_err(&failed)?;
         }
         let balances = ledgers::balances(&mut transaction, &key.portal).await.map_err(&failed)?;
         let given = given(&mut transaction, &key.portal, counting).await.map_err(&failed)?;
@@ -273,8 +277,9 @@ impl Decisions for Postgres {
         let entry = new.timeline.take().filter(|_| !(was_held && is_held));
         let (deadline, amount, to_be_answered) = (new.deadline, new.amount, new.to_be_answered);
         let loser = new.loser;
+        let line = new.line.take();
         let saved = save(&mut transaction, key, new, was_held && !is_held).await.map_err(&failed)?;
-        waiting::decided(&mut transaction, &saved, deadline, amount).await.map_err(&failed)?;
+        waiting::decided(&mut transaction, &saved, deadline, amount, line.as_ref()).await.map_err(&failed)?;
         if to_be_answered {
             answers::decided(&mut transaction, &saved).await.map_err(&failed)?;
         }

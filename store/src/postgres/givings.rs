@@ -38,6 +38,7 @@ pub(super) async fn find(connection: &mut PgConnection, key: &AssignmentKey) -> 
         from: user(from),
         // The decision before tells.
         held_since: None,
+        ahead: Vec::new(),
         had: had.into_iter().filter_map(|had| user(Some(had))).collect(),
     })
 }

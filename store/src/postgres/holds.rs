@@ -7,8 +7,8 @@ use distribution::{First, Name};
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 
-use super::{Postgres, notices};
-use crate::{DueHolds, HeldQueue, Holds, Matter, Notice, StoreError};
+use super::{Postgres, bigint, line, notices};
+use crate::{Call, DueHolds, HeldQueue, Holds, KindInLine, Matter, Notice, StoreError};
 
 /// How many leads a notice of leads that wait names.
 const NAMED_MAX: usize = 5;
@@ -41,15 +41,18 @@ impl Holds for Postgres {
             "WITH due AS MATERIALIZED (
                  SELECT decisions.portal, lead_id, epoch, amount
                  FROM decisions LEFT JOIN waiting_leads USING (portal, lead_id, epoch)
-                 WHERE decisions.portal = $1 AND outcome = 'hold' AND look_again_at <= $2
-                     AND queue IS NOT DISTINCT FROM $3
+                 WHERE decisions.portal = $1 AND outcome = 'hold' AND queue IS NOT DISTINCT FROM $3
+                     AND look_again_at <= CASE WHEN kind IS NULL THEN $2 ELSE $7 END
                  ORDER BY CASE WHEN $4 THEN amount END DESC NULLS LAST, decisions.first_seen,
                      amount DESC NULLS LAST, lead_id
                  LIMIT $5 FOR UPDATE OF decisions SKIP LOCKED),
              taken AS (
                  UPDATE decisions SET look_again_at = $6 FROM due
                  WHERE (decisions.portal, decisions.lead_id, decisions.epoch) = (due.portal, due.lead_id, due.epoch)
-                 RETURNING decisions.lead_id, decisions.epoch, decisions.first_seen, due.amount)
+                 RETURNING decisions.lead_id, decisions.epoch, decisions.first_seen, due.amount),
+             called AS (
+                 UPDATE waiting_leads AS waiting SET call_again_at = $6 FROM due
+                 WHERE (waiting.portal, waiting.lead_id, waiting.epoch) = (due.portal, due.lead_id, due.epoch))
              SELECT lead_id, epoch, first_seen FROM taken
              ORDER BY CASE WHEN $4 THEN amount END DESC NULLS LAST, first_seen, amount DESC NULLS LAST, lead_id",
         )
@@ -59,6 +62,7 @@ impl Holds for Postgres {
         .bind(which.first == First::MostValuable)
         .bind(i64::from(which.limit))
         .bind(next_look.to_sqlx())
+        .bind(which.due_in_line.to_sqlx())
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::during("looking for held leads"))?;
@@ -66,6 +70,36 @@ impl Holds for Postgres {
             Some((crate::assignments::key(portal, lead, epoch)?, seen.to_jiff()))
         });
         Ok(due.collect())
+    }
+
+    async fn kinds_in_line(&self, portal: &PortalName) -> Result<Vec<KindInLine>, StoreError> {
+        let failed = StoreError::during("looking which leads stand in line");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        line::kinds(&mut connection, portal).await.map_err(&failed)
+    }
+
+    async fn call(
+        &self,
+        portal: &PortalName,
+        call: &Call,
+    ) -> Result<Vec<(AssignmentKey, Timestamp)>, StoreError> {
+        let failed = StoreError::during("calling leads that stand in line");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        line::call(&mut connection, portal, call).await.map_err(&failed)
+    }
+
+    async fn leave_line(&self, key: &AssignmentKey) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE waiting_leads SET needs = NULL
+             WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND needs IS NOT NULL",
+        )
+        .bind(key.portal.as_str())
+        .bind(bigint(key.lead.get()))
+        .bind(bigint(key.epoch.0.into()))
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::during("letting a lead leave the line"))?;
+        Ok(())
     }
 
     async fn look_at_holds(&self, portal: &PortalName) -> Result<(), StoreError> {

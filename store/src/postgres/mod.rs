@@ -9,6 +9,7 @@ mod decisions;
 mod givings;
 mod holds;
 mod ledgers;
+mod line;
 mod lost_packs;
 mod notices;
 mod rosters;

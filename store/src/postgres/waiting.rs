@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use common::ids::PortalName;
 use common::messages::AssignmentKey;
+use distribution::Name;
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
 
 use super::{Postgres, bigint};
-use crate::{SavedDecision, StoreError, Verdict, Waiting, WaitingLeads};
+use crate::{Line, SavedDecision, StoreError, Verdict, Waiting, WaitingLeads};
 
 /// In the transaction that writes a decision: whether its lead waits now, and for what.
 pub(super) async fn decided(
@@ -16,6 +17,7 @@ pub(super) async fn decided(
     saved: &SavedDecision,
     deadline: Option<Timestamp>,
     amount: Option<f64>,
+    line: Option<&Line>,
 ) -> Result<(), sqlx::Error> {
     let key = &saved.key;
     let (state, held_until) = match saved.verdict {
@@ -26,10 +28,11 @@ pub(super) async fn decided(
     let query = match state {
         Some(state) => sqlx::query(
             "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, held_until, held_since, deadline_at,
-                                        amount)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                                        amount, needs, line, call_again_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
              ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
                  state = excluded.state, held_until = excluded.held_until, amount = excluded.amount,
+                 needs = excluded.needs, line = excluded.line, call_again_at = excluded.call_again_at,
                  held_since = COALESCE(waiting_leads.held_since, excluded.held_since),
                  deadline_at = COALESCE(waiting_leads.deadline_at, excluded.deadline_at)",
         )
@@ -41,7 +44,10 @@ pub(super) async fn decided(
         .bind(held_until.map(ToSqlx::to_sqlx))
         .bind((state == "held").then(|| saved.decided_at.to_sqlx()))
         .bind(deadline.map(ToSqlx::to_sqlx))
-        .bind(amount),
+        .bind(amount)
+        .bind(line.map(|line| serde_json::json!(line.needs).to_string()))
+        .bind(line.and_then(|line| line.needs.queue()).map(Name::as_str))
+        .bind(line.map(|line| line.call_again_at.to_sqlx())),
         None => sqlx::query("DELETE FROM waiting_leads WHERE portal = $1 AND lead_id = $2 AND epoch = $3")
             .bind(key.portal.as_str())
             .bind(bigint(key.lead.get()))
@@ -51,13 +57,13 @@ pub(super) async fn decided(
     Ok(())
 }
 
-/// Since when this giving of a lead is held; `None` where it is not.
-pub(super) async fn held_since(
+/// Since when this giving of a lead is held, if that is known, and when it was first heard of; `None` where it is not held.
+pub(super) async fn held(
     connection: &mut PgConnection,
     key: &AssignmentKey,
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let since: Option<Option<SqlTimestamp>> = sqlx::query_scalar(
-        "SELECT held_since FROM waiting_leads
+) -> Result<Option<(Option<Timestamp>, Timestamp)>, sqlx::Error> {
+    let held: Option<(Option<SqlTimestamp>, SqlTimestamp)> = sqlx::query_as(
+        "SELECT held_since, first_seen FROM waiting_leads
          WHERE portal = $1 AND lead_id = $2 AND epoch = $3 AND state = 'held'",
     )
     .bind(key.portal.as_str())
@@ -65,7 +71,7 @@ pub(super) async fn held_since(
     .bind(bigint(key.epoch.0.into()))
     .fetch_optional(connection)
     .await?;
-    Ok(since.flatten().map(SqlTimestamp::to_jiff))
+    Ok(held.map(|(since, seen)| (since.map(SqlTimestamp::to_jiff), seen.to_jiff())))
 }
 
 #[async_trait]

@@ -38,6 +38,7 @@ pub fn decision(verdict: Verdict) -> NewDecision {
         to_be_answered: false,
         loser: None,
         amount: None,
+        line: None,
         orders: Orders::default(),
         entries: Vec::new(),
         first_seen: at(0),

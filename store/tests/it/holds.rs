@@ -17,7 +17,7 @@ use crate::decisions::{assign, decide, decision, hold};
 use crate::{at, key, lead, portal, store, user};
 
 fn which(due: Timestamp, first: First, limit: u32) -> DueHolds {
-    DueHolds { queue: Some("main".into()), due, first, limit }
+    DueHolds { queue: Some("main".into()), due, due_in_line: due, first, limit }
 }
 
 async fn due(store: &Postgres, which: &DueHolds, next_look: Timestamp) -> Vec<u64> {

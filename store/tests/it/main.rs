@@ -7,6 +7,7 @@ mod budget;
 mod decisions;
 mod givings;
 mod holds;
+mod line;
 mod others;
 mod rosters;
 mod schema;
