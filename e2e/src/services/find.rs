@@ -15,21 +15,34 @@ const HOW_TO_INSTALL_TOOLS: &str = "install it with `e2e/scripts/install-service
 /// Linux), so that a port stays ours while its server restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port of 127.0.0.1 on which nobody listens. Chosen by chance, so that test processes rarely choose the same; who
-/// starts a server on it tries again with another one if it was taken meanwhile.
+/// How many tests that run at a time have ports of their own.
+const SLOTS: u16 = 16;
+
+/// The ports of this process. nextest gives each test that runs a number that no other has meanwhile: a port that is free
+/// while a server restarts is then nobody else's choice.
+fn own_ports() -> std::ops::Range<u16> {
+    let slot = env::var_os("NEXTEST_TEST_GLOBAL_SLOT");
+    let slot: Option<u16> = slot.and_then(|slot| slot.to_str()?.parse().ok()).filter(|slot| *slot < SLOTS);
+    let size = (PORTS.end - PORTS.start) / SLOTS;
+    slot.map_or(PORTS, |slot| PORTS.start + slot * size..PORTS.start + (slot + 1) * size)
+}
+
+/// A port of 127.0.0.1 on which nobody listens. Chosen by chance, so that other processes on this machine rarely choose the
+/// same; who starts a server on it tries again with another one if it was taken meanwhile.
 ///
 /// # Errors
 ///
 /// Hundreds of ports were tried in vain.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     let chance = RandomState::new().build_hasher().finish();
-    let size = u64::from(PORTS.end - PORTS.start);
-    // 7919 is prime to the size of the range: the walk does not come back to a port before it has seen all.
+    let ports = own_ports();
+    let size = u64::from(ports.end - ports.start);
+    // 7919 is prime to the size of either range: the walk does not come back to a port before it has seen all.
     (0..500_u64)
         .filter_map(|step| u16::try_from((chance % size + step * 7919) % size).ok())
-        .map(|offset| PORTS.start + offset)
+        .map(|offset| ports.start + offset)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .with_context(|| format!("no free port on 127.0.0.1 in {PORTS:?}"))
+        .with_context(|| format!("no free port on 127.0.0.1 in {ports:?}"))
 }
 
 /// A program in `PATH`.
