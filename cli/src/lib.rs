@@ -4,6 +4,7 @@
 //! 69 the database cannot be reached, 70 it did not do what was asked.
 
 mod check;
+mod dead;
 mod explain;
 mod failure;
 mod files;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use distribution::{Language, LeadId};
 
+use crate::dead::Dead;
 use crate::failure::{Failure, WRONG_ARGUMENTS};
 use crate::people::People;
 use crate::published::{Author, Place};
@@ -154,6 +156,9 @@ enum Command {
     /// Shows who is at work, and notes pauses and absences.
     #[command(subcommand)]
     People(People),
+    /// Shows messages that wait for a human, sends them again, or puts them aside.
+    #[command(subcommand)]
+    Dead(Dead),
     /// Gives a lead back: it counts as nobody's turn any more. The lead itself is not touched.
     Refund {
         /// The lead's id.
@@ -219,6 +224,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             wait_for(published::correct(&place, (&queue, &person, turns), &author, reason))
         }
         Command::People(command) => wait_for(people::run(command)),
+        Command::Dead(command) => wait_for(dead::run(command)),
         Command::Refund { lead, reason, author, place } => {
             wait_for(published::refund(&place, lead, &author, reason))
         }

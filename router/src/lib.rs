@@ -3,7 +3,7 @@
 //! For each event: has it been decided before? read the lead ([`handler`]), find whose client sent it where that matters
 //! ([`clients`]), decide ([`decision`]) by the current routing ([`routing`]) in one transaction with the ledger, publish
 //! the command. Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers
-//! are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
+//! are given to others ([`answers`]), dead letters are sent again ([`replays`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
 //! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
 //! counted ([`gauges`]).
 
@@ -18,6 +18,7 @@ mod handler;
 mod local_times;
 mod metrics;
 mod pool;
+mod replays;
 mod routing;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ use crate::handler::{DECIDING, Decide};
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
 use crate::pool::Pool;
+use crate::replays::Replays;
 use crate::routing::{Follow, Followed};
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
@@ -112,6 +114,15 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         clock: Arc::clone(&context.clock),
     };
     context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
+    let replays = Replays {
+        portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
+        store: Arc::clone(&store),
+        broker: Arc::clone(&context.broker),
+        topology: Arc::clone(&context.topology),
+        clock: Arc::clone(&context.clock),
+        holder: Uuid::now_v7(),
+    };
+    context.lifecycle.spawn("replays", replays.run(stop.clone()));
     let gauges = Gauges {
         portals: config.portals.iter().map(|portal| (portal.name.clone(), portal.limits.into())).collect(),
         store,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use common::ids::LeadId;
+use common::failure::FailureClass;
+use common::ids::{LeadId, PortalName};
+use common::messages::Epoch;
 use jiff::Timestamp;
 
 use crate::StoreError;
@@ -37,10 +39,99 @@ pub struct DeadLetter {
     pub died_at: Timestamp,
 }
 
+/// Which dead letters are meant: all that is named here must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LetterFilter {
+    /// These.
+    pub ids: Option<Vec<u64>>,
+    /// Of this portal.
+    pub portal: Option<PortalName>,
+    /// About this lead.
+    pub lead: Option<LeadId>,
+    /// Of this class.
+    pub class: Option<FailureClass>,
+    /// That failed in one of these work queues.
+    pub queues: Option<Vec<String>>,
+    /// That died before this moment.
+    pub died_before: Option<Timestamp>,
+    /// That died after this moment.
+    pub died_after: Option<Timestamp>,
+    /// With this in the text of their reason, in large or small letters.
+    pub reason: Option<String>,
+    /// Those too that nobody need look at any more.
+    pub settled: bool,
+}
+
+/// A dead letter in the store, and what is known of it since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLetter {
+    /// Its number.
+    pub id: u64,
+    /// What was put here.
+    pub letter: DeadLetter,
+    /// Since when it does not wait for a human any more, and what they did about it.
+    pub settled: Option<(Timestamp, String)>,
+    /// The replay that runs and has not sent it yet.
+    pub in_replay: Option<u64>,
+    /// The replay that sent it last, and when.
+    pub sent: Option<(u64, Timestamp)>,
+    /// Which giving of its lead it is about, where that can be told.
+    pub epoch: Option<Epoch>,
+    /// The dead letter that became of it when it was sent last.
+    pub died_again: Option<u64>,
+    /// How that giving was decided.
+    pub decided: Option<LetterDecision>,
+    /// How that giving ended in the portal: in one word, and when.
+    pub ended: Option<(String, Timestamp)>,
+}
+
+/// How the lead of a dead letter was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterDecision {
+    /// `assign`, `hold` or `skip`.
+    pub outcome: String,
+    /// Who is to get it.
+    pub person: Option<String>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// Why dead letters are left as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is none with this number.
+    #[error("there is no dead letter {0}")]
+    Unknown(u64),
+    /// Somebody has dealt with it.
+    #[error("dead letter {letter} was dealt with: {settlement}")]
+    Settled {
+        /// Which.
+        letter: u64,
+        /// How.
+        settlement: String,
+    },
+    /// It is being sent again.
+    #[error("dead letter {letter} is about to be sent again by replay {replay}")]
+    InReplay {
+        /// Which.
+        letter: u64,
+        /// By which replay.
+        replay: u64,
+    },
+    /// Another replay runs.
+    #[error("replay {replay} of {author} is running, and there is one at a time")]
+    Runs {
+        /// Which.
+        replay: u64,
+        /// Who began it.
+        author: String,
+    },
+}
+
 /// Dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {
-    /// Keeps one. Its lead does not count as waiting any more: a dead letter is counted by itself.
+    /// Keeps one; a copy of one that waits changes nothing. Its lead does not count as waiting any more: a dead letter is counted by itself.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
@@ -52,7 +143,24 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// [`StoreError`], throttled.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// How many there are by portal and class; the portal is empty where it cannot be told.
+    /// Those that are meant, oldest first, with what is known of each.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn find_letters(&self, filter: &LetterFilter) -> Result<Vec<KeptLetter>, StoreError>;
+
+    /// Notes that these need nobody any more, all of them or none.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn settle_letters(
+        &self,
+        ids: &[u64],
+        settlement: &str,
+        at: Timestamp,
+    ) -> Result<Result<(), Refused>, StoreError>;
+
+    /// How many wait for a human, by portal and class; the portal is empty where it cannot be told.
     ///
     /// # Errors
     /// [`StoreError`], throttled.

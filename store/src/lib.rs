@@ -14,6 +14,7 @@ mod known_people;
 mod ledgers;
 mod notices;
 pub mod postgres;
+mod replays;
 mod rosters;
 mod sweeps;
 mod timeline;
@@ -29,7 +30,7 @@ use common::ids::PortalName;
 
 pub use answers::{AnswerTimer, Answers, RunningTimer, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
-pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dead_letters::{DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, Refused};
 pub use decisions::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, Verdict,
 };
@@ -38,6 +39,7 @@ pub use holds::{DueHolds, HeldQueue, Holds};
 pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use notices::{Matter, Notice, Notices};
+pub use replays::{NewReplay, NextLetter, Replay, ReplayState, Replays};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{Timeline, TimelineEntry};
@@ -59,6 +61,7 @@ pub trait Store:
     + Rosters
     + Timeline
     + DeadLetters
+    + Replays
     + Sweeps
     + RequestBudget
 {

@@ -10,6 +10,7 @@ mod givings;
 mod holds;
 mod ledgers;
 mod notices;
+mod replays;
 mod rosters;
 mod sweeps;
 mod timeline;
