@@ -167,6 +167,11 @@ fn listed(letters: &[KeptLetter]) -> String {
     text_table(&["id", "died", "lead", "queue", "class", "reason", "what became of it"], &rows)
 }
 
+/// What became of a letter, in words.
+pub(crate) fn end_of(kept: &KeptLetter) -> String {
+    end::words(kept)
+}
+
 fn cut(reason: &str) -> String {
     let line = reason.replace(['\n', '\r', '\t'], " ");
     if line.chars().count() <= REASON_CHARS {

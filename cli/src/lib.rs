@@ -8,6 +8,7 @@ mod dead;
 mod explain;
 mod failure;
 mod files;
+mod lead;
 mod output;
 mod people;
 mod published;
@@ -156,6 +157,23 @@ enum Command {
     /// Shows who is at work, and notes pauses and absences.
     #[command(subcommand)]
     People(People),
+    /// Tells the whole story of a lead in the order of time: what was decided and why, what was done, what failed.
+    ///
+    /// From the database alone; the portal is not asked.
+    #[command(visible_alias = "why")]
+    Lead {
+        /// The lead's id.
+        #[arg(value_name = "LEAD")]
+        lead: LeadId,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Of the text: en or ru.
+        #[arg(long, default_value_t, value_name = "LANGUAGE")]
+        language: Language,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Shows messages that wait for a human, sends them again, or puts them aside.
     #[command(subcommand)]
     Dead(Dead),
@@ -224,6 +242,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             wait_for(published::correct(&place, (&queue, &person, turns), &author, reason))
         }
         Command::People(command) => wait_for(people::run(command)),
+        Command::Lead { lead, json, language, place } => wait_for(lead::run(&place, lead, json, language)),
         Command::Dead(command) => wait_for(dead::run(command)),
         Command::Refund { lead, reason, author, place } => {
             wait_for(published::refund(&place, lead, &author, reason))

@@ -4,7 +4,8 @@
 //! ([`clients`]), decide ([`decision`]) by the current routing ([`routing`]) in one transaction with the ledger, publish
 //! the command. Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers
 //! are given to others ([`answers`]), dead letters are sent again ([`replays`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
-//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
+//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`])
+//! and somebody is told of them ([`tell_dead_letters`]), and what waits is
 //! counted ([`gauges`]).
 
 mod answers;
@@ -20,6 +21,7 @@ mod metrics;
 mod pool;
 mod replays;
 mod routing;
+mod tell_dead_letters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +55,7 @@ use crate::metrics::RouterMetrics;
 use crate::pool::Pool;
 use crate::replays::Replays;
 use crate::routing::{Follow, Followed};
+use crate::tell_dead_letters::TellDeadLetters;
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
 ///
@@ -111,6 +114,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         settler: Settler::new(Arc::clone(&context.broker), Arc::clone(&context.topology)),
         broker: Arc::clone(&context.broker),
         queue: context.topology.dead(),
+        timelines: config.portals.iter().map(|portal| (portal.name.to_string(), portal.timeline)).collect(),
         clock: Arc::clone(&context.clock),
     };
     context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
@@ -122,6 +126,16 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         clock: Arc::clone(&context.clock),
         holder: Uuid::now_v7(),
     };
+    for portal in &config.portals {
+        let Some(to) = portal.dead_letters.tell else { continue };
+        let tell = TellDeadLetters {
+            portal: portal.name.clone(),
+            to,
+            store: Arc::clone(&store),
+            clock: Arc::clone(&context.clock),
+        };
+        context.lifecycle.spawn("dead-letters-told", tell.run(stop.clone()));
+    }
     context.lifecycle.spawn("replays", replays.run(stop.clone()));
     let gauges = Gauges {
         portals: config.portals.iter().map(|portal| (portal.name.clone(), portal.limits.into())).collect(),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use common::failure::FailureClass;
-use common::ids::{LeadId, PortalName};
+use common::ids::{LeadId, PortalName, UserId};
 use common::messages::Epoch;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::StoreError;
 
@@ -128,6 +128,15 @@ pub enum Refused {
     },
 }
 
+/// What the card of a dead letter's lead is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnCard {
+    /// Where it has no owner.
+    pub not_given: String,
+    /// Where its owner was set, and something else failed.
+    pub given: String,
+}
+
 /// Dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {
@@ -136,6 +145,26 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`], throttled.
     async fn bury(&self, letter: &DeadLetter) -> Result<(), StoreError>;
+
+    /// Writes an entry for the timeline of the letter's lead, once for each letter; none where an earlier letter of this
+    /// lead had the same reason. Answers whether it did.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn tell_on_card(&self, letter: &DeadLetter, says: &OnCard) -> Result<bool, StoreError>;
+
+    /// Tells `to`, by one notice, of the leads of a portal that wait as dead letters and of which nobody was told; but not
+    /// before `every` has passed since the last such notice. Answers of how many.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn tell_of_letters(
+        &self,
+        portal: &PortalName,
+        to: UserId,
+        now: Timestamp,
+        every: SignedDuration,
+    ) -> Result<usize, StoreError>;
 
     /// All of them, oldest first, at most `limit`.
     ///

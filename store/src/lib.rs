@@ -16,6 +16,7 @@ mod notices;
 pub mod postgres;
 mod replays;
 mod rosters;
+mod stories;
 mod sweeps;
 mod timeline;
 mod versions;
@@ -30,7 +31,7 @@ use common::ids::PortalName;
 
 pub use answers::{AnswerTimer, Answers, RunningTimer, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
-pub use dead_letters::{DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, Refused};
+pub use dead_letters::{DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, OnCard, Refused};
 pub use decisions::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, Verdict,
 };
@@ -41,8 +42,9 @@ pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use notices::{Matter, Notice, Notices};
 pub use replays::{NewReplay, NextLetter, Replay, ReplayState, Replays};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
+pub use stories::{LeadStory, Stories, ToldAssignment, ToldDecision, ToldGiving, ToldTimer, ToldWait};
 pub use sweeps::{Seen, SweepLease, Sweeps};
-pub use timeline::{Timeline, TimelineEntry};
+pub use timeline::{EntryAbout, Timeline, TimelineEntry};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::{Waiting, WaitingLeads};
 

@@ -121,8 +121,10 @@ fn the_page_of_commands_is_what_they_say_of_themselves() {
     let desk = Desk::new();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CLI.md");
     let mut text = fs::read_to_string(&page).unwrap();
-    let commands =
-        ["check", "explain", "simulate", "publish", "versions", "rollback", "credits", "correct", "refund"];
+    let commands = [
+        "check", "explain", "simulate", "publish", "versions", "rollback", "credits", "correct", "refund",
+        "lead",
+    ];
     let people = ["people list", "people pause", "people resume", "people absent", "people cancel"];
     let dead = ["dead list", "dead show", "dead replay", "dead discard"];
     for command in commands.into_iter().chain(people).chain(dead) {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use e2e::harness::Pipeline;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::clocked::Clocked;
 use crate::common_parts::{SOON, assert_nothing_left, mixed_leads, plan, start};
 
 /// How a command ended, and what it printed.
@@ -124,6 +126,27 @@ async fn letters_are_sent_again_beside_fresh_leads_and_know_their_end() {
     wait_for_replay(&pipeline, "all are sent", |replay| replay["state"] == "done").await;
     let of_sent = |end: &str| end.starts_with("assigned to ") || end == "discarded by olga: given by hand";
     wait_for_ends(&pipeline, "all have their end", of_sent).await;
+    let lead = letters(&pipeline, true)[0]["lead"].to_string();
+    let story = done(&pipeline, &["lead", &lead]);
+    let told = [
+        "it is first heard of",
+        "read and decided by routing version 1",
+        "The lead goes to",
+        "dead letter 1 (permanent)",
+        "dead letter 1 is replayed by olga: assigned to",
+        "is its owner",
+        "all is done",
+    ];
+    let places: Vec<usize> =
+        told.iter().map(|told| story.find(told).unwrap_or_else(|| panic!("{told}: {story}"))).collect();
+    assert!(places.is_sorted() && story.contains("is told"), "{story}");
+    let story = done(&pipeline, &["why", &lead, "--language", "ru"]);
+    for told in ["о лиде стало известно", "Лид получает", "отправлено снова: assigned to", "всё сделано"]
+    {
+        assert!(story.contains(told), "{told}: {story}");
+    }
+    assert_eq!(json_of(&pipeline, &["lead", &lead])["steps"][0]["kind"], "first_seen");
+    refuses(&pipeline, &["lead", "4242"], 65, "nothing is known of lead 4242 in portal acme");
     // Sent twice, done once.
     done(&pipeline, &["dead", "replay", &ids[0], &ids[1]]);
     wait_for_replay(&pipeline, "they are sent again", |replay| replay["state"] == "done").await;
@@ -173,6 +196,46 @@ async fn another_router_goes_on_where_one_died_and_a_person_can_end_it() {
     done(&pipeline, &["dead", "replay", "--all"]);
     wait_for_ends(&pipeline, "all are given", |end| end.starts_with("assigned to ")).await;
     assert_one_owner_each(&pipeline).await;
+}
+
+#[tokio::test]
+async fn cards_say_so_and_somebody_is_told_once_in_ten_minutes() {
+    let mut plan = plan();
+    plan.routers = 2;
+    plan.portal_keys.push("timeline: en".to_owned());
+    plan.portal_keys.push("dead_letters: { tell: 13 }".to_owned());
+    let clocked = Clocked::start(&plan, "2026-11-23T09:00:00Z").await;
+    let refused = json!({ "error": { "status": 400, "code": "", "description": "Required field: phone" } });
+    let fault = json!({ "method": "crm.lead.update", "kind": refused });
+    clocked.portal.add_fault(&fault).await.unwrap();
+    let told = async || -> Vec<String> {
+        let notices = clocked.portal.notifications().await.unwrap();
+        let told = notices.into_iter().filter(|notice| notice.message.contains("could not be given"));
+        told.inspect(|notice| assert_eq!(notice.user, 13)).map(|notice| notice.message).collect()
+    };
+    let dead = async |count: i64| {
+        clocked
+            .wait_for(
+                "they are dead letters",
+                async || Ok(clocked.count("FROM dead_letters").await? == count),
+            )
+            .await;
+    };
+    clocked.add_leads(mixed_leads(2)).await;
+    clocked.wait_for("somebody is told", async || Ok(told().await.len() == 1)).await;
+    clocked.add_leads(mixed_leads(3)).await;
+    dead(5).await;
+    let cards = async || {
+        let entries = clocked.portal.timeline().await.unwrap();
+        entries.iter().filter(|entry| entry.text.starts_with("Not given: setting the owner")).count()
+    };
+    clocked.wait_for("all cards say so", async || Ok(cards().await == 5)).await;
+    assert_eq!(told().await.len(), 1, "ten minutes are not over");
+    clocked.advance(SignedDuration::from_mins(11));
+    clocked.wait_for("they are told of the rest", async || Ok(told().await.len() == 2)).await;
+    let untold = clocked.count("FROM dead_letters WHERE told_at IS NULL").await.unwrap();
+    assert_eq!((untold, cards().await), (0, 5));
+    clocked.stop().await;
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 ALTER TABLE dead_letters
     -- When somebody was told of it in the portal.
-    ADD COLUMN told_at timestamptz;
+    ADD COLUMN told_at timestamptz,
+    -- Whether its lead's card says so, or is about to.
+    ADD COLUMN on_card boolean NOT NULL DEFAULT false;
 CREATE INDEX dead_letters_by_message ON dead_letters (message_id, id);
 CREATE INDEX dead_letters_waiting ON dead_letters (id) WHERE settled_at IS NULL;
 

@@ -1,17 +1,23 @@
 //! Dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use common::failure::FailureClass;
-use common::ids::{LeadId, PortalName};
+use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{Epoch, LeadEvent, Payload};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 
-use super::{Postgres, bigint};
-use crate::{DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, Refused, StoreError};
+use super::{Postgres, bigint, notices};
+use crate::{
+    DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, Matter, Notice, OnCard, Refused,
+    StoreError,
+};
+
+/// How many leads a notice of dead letters names.
+const NAMED_MAX: usize = 5;
 
 /// As it was put here.
 #[derive(FromRow)]
@@ -231,6 +237,90 @@ impl DeadLetters for Postgres {
         .await
         .map_err(StoreError::during("keeping a dead letter"))?;
         Ok(())
+    }
+
+    async fn tell_on_card(&self, letter: &DeadLetter, says: &OnCard) -> Result<bool, StoreError> {
+        let Some(epoch) = epoch_of(&letter.body) else { return Ok(false) };
+        let written: i64 = sqlx::query_scalar(
+            "WITH letter AS (
+                 UPDATE dead_letters SET on_card = true
+                 WHERE message_id = $1 AND coalesce(queue, '') = coalesce($2, '') AND attempt = $3 AND body = $4
+                   AND settled_at IS NULL AND NOT on_card AND portal IS NOT NULL AND lead_id IS NOT NULL
+                 RETURNING id, portal, lead_id, reason,
+                     coalesce((SELECT epoch FROM givings
+                               WHERE givings.portal = dead_letters.portal AND asked_by = message_id), $5) AS epoch
+             ), written AS (
+                 INSERT INTO timeline_entries (portal, lead_id, epoch, outcome, text, written_at)
+                 SELECT portal, lead_id, epoch, 'dead', CASE WHEN EXISTS (
+                            SELECT FROM assignments
+                            WHERE (assignments.portal, assignments.lead_id, assignments.epoch)
+                                  = (letter.portal, letter.lead_id, letter.epoch) AND owner_set_at IS NOT NULL)
+                        THEN $6 ELSE $7 END, $8
+                 FROM letter WHERE NOT EXISTS (
+                     SELECT FROM dead_letters AS earlier
+                     WHERE earlier.portal = letter.portal AND earlier.lead_id = letter.lead_id
+                       AND earlier.id < letter.id AND earlier.reason = letter.reason)
+                 ON CONFLICT DO NOTHING RETURNING lead_id
+             )
+             SELECT count(*) FROM written",
+        )
+        .bind(&letter.message_id)
+        .bind(&letter.queue)
+        .bind(i32::try_from(letter.attempt).unwrap_or(i32::MAX))
+        .bind(&letter.body)
+        .bind(i32::try_from(epoch.0).unwrap_or(i32::MAX))
+        .bind(says.given.replace('\0', "\u{fffd}"))
+        .bind(says.not_given.replace('\0', "\u{fffd}"))
+        .bind(letter.died_at.to_sqlx())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::during("telling on a lead's card that it was not given"))?;
+        Ok(written > 0)
+    }
+
+    async fn tell_of_letters(
+        &self,
+        portal: &PortalName,
+        to: UserId,
+        now: Timestamp,
+        every: SignedDuration,
+    ) -> Result<usize, StoreError> {
+        let failed = StoreError::during("telling of dead letters");
+        let mut transaction = self.pool.begin().await.map_err(&failed)?;
+        let rows: Vec<(i64, Option<i64>)> = sqlx::query_as(
+            "WITH telling AS (
+                 INSERT INTO dead_letter_tellings (portal, told_at)
+                 SELECT $1, $2 WHERE EXISTS (
+                     SELECT FROM dead_letters WHERE portal = $1 AND settled_at IS NULL AND told_at IS NULL)
+                 ON CONFLICT (portal) DO UPDATE SET told_at = excluded.told_at
+                 WHERE dead_letter_tellings.told_at <= $3
+                 RETURNING portal
+             )
+             UPDATE dead_letters SET told_at = $2
+             WHERE portal = (SELECT portal FROM telling) AND settled_at IS NULL AND dead_letters.told_at IS NULL
+             RETURNING id, lead_id",
+        )
+        .bind(portal.as_str())
+        .bind(now.to_sqlx())
+        .bind((now - every).to_sqlx())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        let Some(last) = rows.iter().map(|(letter, _)| *letter).max() else { return Ok(0) };
+        let leads: BTreeSet<u64> =
+            rows.iter().filter_map(|(_, lead)| lead.and_then(|lead| u64::try_from(lead).ok())).collect();
+        let count = leads.len() + rows.iter().filter(|(_, lead)| lead.is_none()).count();
+        let notice = Notice {
+            tag: format!("{portal}/dead/{last}"),
+            to,
+            matter: Matter::DeadLetters {
+                leads: leads.into_iter().filter_map(LeadId::new).take(NAMED_MAX).collect(),
+                count,
+            },
+        };
+        notices::write(&mut transaction, portal, &notice, now).await.map_err(&failed)?;
+        transaction.commit().await.map_err(&failed)?;
+        Ok(count)
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

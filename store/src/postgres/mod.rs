@@ -12,6 +12,7 @@ mod ledgers;
 mod notices;
 mod replays;
 mod rosters;
+mod stories;
 mod sweeps;
 mod timeline;
 mod versions;
