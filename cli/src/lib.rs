@@ -4,9 +4,11 @@
 //! 69 the database cannot be reached, 70 it did not do what was asked.
 
 mod check;
+mod dead;
 mod explain;
 mod failure;
 mod files;
+mod lead;
 mod output;
 mod people;
 mod published;
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use distribution::{Language, LeadId};
 
+use crate::dead::Dead;
 use crate::failure::{Failure, WRONG_ARGUMENTS};
 use crate::people::People;
 use crate::published::{Author, Place};
@@ -154,6 +157,26 @@ enum Command {
     /// Shows who is at work, and notes pauses and absences.
     #[command(subcommand)]
     People(People),
+    /// Tells the whole story of a lead in the order of time: what was decided and why, what was done, what failed.
+    ///
+    /// From the database alone; the portal is not asked.
+    #[command(visible_alias = "why")]
+    Lead {
+        /// The lead's id.
+        #[arg(value_name = "LEAD")]
+        lead: LeadId,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Of the text: en or ru.
+        #[arg(long, default_value_t, value_name = "LANGUAGE")]
+        language: Language,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Shows messages that wait for a human, sends them again, or puts them aside.
+    #[command(subcommand)]
+    Dead(Dead),
     /// Gives a lead back: it counts as nobody's turn any more. The lead itself is not touched.
     Refund {
         /// The lead's id.
@@ -219,6 +242,8 @@ fn run(command: Command) -> Result<u8, Failure> {
             wait_for(published::correct(&place, (&queue, &person, turns), &author, reason))
         }
         Command::People(command) => wait_for(people::run(command)),
+        Command::Lead { lead, json, language, place } => wait_for(lead::run(&place, lead, json, language)),
+        Command::Dead(command) => wait_for(dead::run(command)),
         Command::Refund { lead, reason, author, place } => {
             wait_for(published::refund(&place, lead, &author, reason))
         }

@@ -75,14 +75,20 @@ impl Place {
                 _ => return Err(Failure::arguments(format!("--portal is missing; one of: {}", listed()))),
             },
         };
-        let store =
-            Postgres::prepare(&config.database.url, 1).map_err(|error| Failure::arguments(chain(&error)))?;
-        store.ping().await.map_err(|error| Failure::unreachable(&error))?;
-        store.migrate().await.map_err(|error| Failure::unreachable(&error))?;
+        let store = store_of(&config).await?;
         let opened = Opened { store, portal, intervals: Intervals::of(&config.roster) };
         opened.warn_of_mode().await?;
         Ok(opened)
     }
+}
+
+/// The store that a configuration names.
+pub(crate) async fn store_of(config: &Config) -> Result<Postgres, Failure> {
+    let store =
+        Postgres::prepare(&config.database.url, 1).map_err(|error| Failure::arguments(chain(&error)))?;
+    store.ping().await.map_err(|error| Failure::unreachable(&error))?;
+    store.migrate().await.map_err(|error| Failure::unreachable(&error))?;
+    Ok(store)
 }
 
 impl Opened {

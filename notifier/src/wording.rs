@@ -109,6 +109,16 @@ impl Wording {
                 let rest = if rest > 0 { format!(", {and_more} {rest}") } else { String::new() };
                 format!("{say} {queue}: {count}. {}{rest}", links.join(", "))
             }
+            Matter::DeadLetters { leads, count } => {
+                let links: Vec<String> = leads.iter().map(|lead| self.link(*lead)).collect();
+                let (say, and_more, see) = match self.language {
+                    Language::En => ("Leads that could not be given", "and more:", "See"),
+                    Language::Ru => ("Не удалось распределить лиды", "и ещё:", "Подробнее"),
+                };
+                let rest = count.saturating_sub(leads.len());
+                let rest = if rest > 0 { format!(", {and_more} {rest}") } else { String::new() };
+                format!("{say}: {count}. {}{rest}. {see}: rota dead list", links.join(", "))
+            }
             Matter::Reminder { lead, minutes } => {
                 let link = self.link(*lead);
                 match self.language {
@@ -302,6 +312,27 @@ mod tests {
         ] {
             assert_eq!(said(language, matter.clone()), expected);
         }
+    }
+
+    #[test]
+    fn leads_that_could_not_be_given_are_counted() {
+        let notice = store::Notice {
+            tag: "acme/dead/7".to_owned(),
+            to: UserId::new(9).unwrap(),
+            matter: Matter::DeadLetters { leads: LeadId::new(42).into_iter().collect(), count: 3 },
+        };
+        let said = |language| {
+            let message = Wording { language, ..wording("") }.other(&notice).message;
+            message.replace("[URL=https://acme.bitrix24.com/crm/lead/details/42/]#42[/URL]", "#42")
+        };
+        assert_eq!(
+            said(Language::En),
+            "Leads that could not be given: 3. #42, and more: 2. See: rota dead list"
+        );
+        assert_eq!(
+            said(Language::Ru),
+            "Не удалось распределить лиды: 3. #42, и ещё: 2. Подробнее: rota dead list"
+        );
     }
 
     #[test]

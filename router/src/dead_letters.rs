@@ -3,20 +3,25 @@
 //! Three kinds arrive: what a stage gave up (with class and reason in its headers), what the broker
 //! gave up because it was given back too often, and what was published but no queue was bound for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::broker::settle::Settler;
 use common::broker::{Broker, Delivery, Message};
 use common::clock::Clock;
+use common::config::TimelineEntries;
 use common::failure::{FailureClass, chain};
 use common::ids::LeadId;
 use common::lifecycle::Stop;
 use jiff::Timestamp;
-use store::{DeadLetter, Store};
+use store::{DeadLetter, OnCard, Store};
 
 /// Dead letters are few; a handful in hand is enough.
 const IN_HAND: u16 = 8;
+
+/// Of a reason, so much stands in the lead's card.
+const REASON_CHARS: usize = 500;
 
 /// The wait before a dead letter that the store did not take is offered again.
 const STORE_WAIT: Duration = Duration::from_secs(1);
@@ -28,6 +33,8 @@ pub(crate) struct DeadLetterTaker {
     pub(crate) settler: Settler,
     pub(crate) queue: String,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the cards of each portal's leads tell.
+    pub(crate) timelines: BTreeMap<String, TimelineEntries>,
 }
 
 impl DeadLetterTaker {
@@ -62,10 +69,33 @@ impl DeadLetterTaker {
             reason = letter.reason,
             attempt = letter.attempt,
         );
+        self.tell_on_card(&letter).await;
         if self.settler.taken_over(delivery).await.is_err() {
             tracing::warn!(event = "dead_letter.comes_again", id = letter.message_id);
         }
     }
+}
+
+impl DeadLetterTaker {
+    /// Only the card suffers where that fails.
+    async fn tell_on_card(&self, letter: &DeadLetter) {
+        let timeline = letter.portal.as_ref().and_then(|portal| self.timelines.get(portal));
+        let Some(says) = timeline.and_then(|timeline| on_card(*timeline, &letter.reason)) else { return };
+        if let Err(error) = self.store.tell_on_card(letter, &says).await {
+            tracing::warn!(event = "dead_letter.not_on_card", id = letter.message_id, error = chain(&error));
+        }
+    }
+}
+
+/// What the lead's card says.
+fn on_card(timeline: TimelineEntries, reason: &str) -> Option<OnCard> {
+    let reason: String = reason.chars().take(REASON_CHARS).collect();
+    let (not_given, given) = match timeline {
+        TimelineEntries::None => return None,
+        TimelineEntries::En => ("Not given", "Given, but not everything was done"),
+        TimelineEntries::Ru => ("Лид не передан", "Лид передан, но сделано не всё"),
+    };
+    Some(OnCard { not_given: format!("{not_given}: {reason}"), given: format!("{given}: {reason}") })
 }
 
 fn letter(message: &Message, now: Timestamp) -> DeadLetter {

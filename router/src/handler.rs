@@ -90,9 +90,11 @@ impl Handler for Decide {
         let event = &received.envelope.payload;
         let epoch = match event.source {
             EventSource::Robot => self.of_robot(&received).await?,
-            EventSource::Webhook | EventSource::Sweep | EventSource::Hold | EventSource::Unanswered => {
-                event.epoch.unwrap_or(Epoch::FIRST)
-            }
+            EventSource::Webhook
+            | EventSource::Sweep
+            | EventSource::Hold
+            | EventSource::Unanswered
+            | EventSource::Replay => event.epoch.unwrap_or(Epoch::FIRST),
         };
         let key = AssignmentKey { portal: self.portal.clone(), lead: event.lead, epoch };
         let result = self.decide_event(&key, &received).await;
@@ -142,9 +144,11 @@ impl Decide {
         let first_seen = received.attempt.first_seen;
         let reader = match received.envelope.payload.source {
             EventSource::Hold => &self.held,
-            EventSource::Webhook | EventSource::Sweep | EventSource::Robot | EventSource::Unanswered => {
-                &self.reader
-            }
+            EventSource::Webhook
+            | EventSource::Sweep
+            | EventSource::Robot
+            | EventSource::Unanswered
+            | EventSource::Replay => &self.reader,
         };
         let (asked_at, read, routing) = self.read(key, reader).await?;
         let in_use = reader.in_use();

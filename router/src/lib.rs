@@ -3,8 +3,10 @@
 //! For each event: has it been decided before? read the lead ([`handler`]), find whose client sent it where that matters
 //! ([`clients`]), decide ([`decision`]) by the current routing ([`routing`]) in one transaction with the ledger, publish
 //! the command. Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers
-//! are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
-//! ([`follow_people`], [`local_times`]), a portal without leads is told ([`leads_mode`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
+//! are given to others ([`answers`]), dead letters are sent again ([`replays`]), the portal is asked who is at work
+//! ([`ask_people`]) and all replicas go by the answer ([`follow_people`], [`local_times`]), a portal without leads is told
+//! ([`leads_mode`]), dead letters are taken into the store ([`dead_letters`]) and somebody is told of them
+//! ([`tell_dead_letters`]), and what waits is
 //! counted ([`gauges`]).
 
 mod answers;
@@ -19,7 +21,9 @@ mod leads_mode;
 mod local_times;
 mod metrics;
 mod pool;
+mod replays;
 mod routing;
+mod tell_dead_letters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +59,9 @@ use crate::leads_mode::LeadsMode;
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
 use crate::pool::{Pool, Wake};
+use crate::replays::Replays;
 use crate::routing::{Follow, Followed};
+use crate::tell_dead_letters::TellDeadLetters;
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
 ///
@@ -116,9 +122,29 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         settler: Settler::new(Arc::clone(&context.broker), Arc::clone(&context.topology)),
         broker: Arc::clone(&context.broker),
         queue: context.topology.dead(),
+        timelines: config.portals.iter().map(|portal| (portal.name.to_string(), portal.timeline)).collect(),
         clock: Arc::clone(&context.clock),
     };
     context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
+    let replays = Replays {
+        portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
+        store: Arc::clone(&store),
+        broker: Arc::clone(&context.broker),
+        topology: Arc::clone(&context.topology),
+        clock: Arc::clone(&context.clock),
+        holder: Uuid::now_v7(),
+    };
+    for portal in &config.portals {
+        let Some(to) = portal.dead_letters.tell else { continue };
+        let tell = TellDeadLetters {
+            portal: portal.name.clone(),
+            to,
+            store: Arc::clone(&store),
+            clock: Arc::clone(&context.clock),
+        };
+        context.lifecycle.spawn("dead-letters-told", tell.run(stop.clone()));
+    }
+    context.lifecycle.spawn("replays", replays.run(stop.clone()));
     let gauges = Gauges {
         portals: config.portals.iter().map(|portal| (portal.name.clone(), portal.limits.into())).collect(),
         store,

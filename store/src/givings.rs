@@ -37,6 +37,12 @@ pub trait Givings: Send + Sync + 'static {
     /// [`StoreError`], throttled.
     async fn giving(&self, key: &AssignmentKey) -> Result<Giving, StoreError>;
 
+    /// The giving that was opened for this request, if one was.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn opened_by(&self, portal: &PortalName, asked_by: &str) -> Result<Option<Epoch>, StoreError>;
+
     /// Opens a giving, and answers which it is: the one after the last. A lead that waits to be decided, or is held,
     /// is not given twice: the giving that waits becomes this one. None where it is not wanted any more.
     ///

@@ -15,7 +15,9 @@ mod ledgers;
 mod lost_packs;
 mod notices;
 pub mod postgres;
+mod replays;
 mod rosters;
+mod stories;
 mod sweeps;
 mod timeline;
 pub mod unseen_leads;
@@ -31,7 +33,7 @@ use common::ids::PortalName;
 
 pub use answers::{AnswerTimer, Answers, RunningTimer, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
-pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dead_letters::{DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, OnCard, Refused};
 pub use decisions::{
     Counting, Decide, Decided, Decisions, Given, InLine, Line, NewDecision, Related, SavedDecision, Standing,
     Verdict,
@@ -42,11 +44,13 @@ pub use known_people::{Intervals, KnownDay, KnownPeople};
 pub use ledgers::{Balances, LedgerEntry, Ledgers, Manual};
 pub use lost_packs::LostPacks;
 pub use notices::{Matter, Notice, Notices};
+pub use replays::{NewReplay, NextLetter, Replay, ReplayState, Replays};
 pub use rosters::{
     NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters, WITHOUT_LEADS,
 };
+pub use stories::{LeadStory, Stories, ToldAssignment, ToldDecision, ToldGiving, ToldTimer, ToldWait};
 pub use sweeps::{Seen, SweepLease, Sweeps};
-pub use timeline::{Timeline, TimelineEntry};
+pub use timeline::{EntryAbout, Timeline, TimelineEntry};
 pub use unseen_leads::{Unseen, UnseenLeads};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::{Waiting, WaitingLeads};
@@ -68,6 +72,7 @@ pub trait Store:
     + Timeline
     + UnseenLeads
     + DeadLetters
+    + Replays
     + Sweeps
     + RequestBudget
 {

@@ -54,6 +54,13 @@ pub enum Matter {
         /// Who has it now.
         person: String,
     },
+    /// Leads could not be given: they wait as dead letters.
+    DeadLetters {
+        /// The first of them.
+        leads: Vec<LeadId>,
+        /// How many there are, with messages of which nobody can tell the lead.
+        count: usize,
+    },
     /// A lead was not answered in time, and nobody else may take it.
     Unanswered {
         /// Which.

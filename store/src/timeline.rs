@@ -7,13 +7,24 @@ use jiff::Timestamp;
 
 use crate::StoreError;
 
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryAbout {
+    /// The lead waits.
+    Waits,
+    /// Its message is a dead letter.
+    NotGiven,
+    /// It was given to somebody.
+    Assigned,
+}
+
 /// An entry that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineEntry {
     /// About which giving of which lead.
     pub key: AssignmentKey,
-    /// Whether the lead was given to somebody; else it waits.
-    pub assigned: bool,
+    /// What it is about.
+    pub about: EntryAbout,
     /// What it says.
     pub text: String,
 }
@@ -21,7 +32,7 @@ pub struct TimelineEntry {
 /// Entries that wait to be sent; they are written with the decision.
 #[async_trait]
 pub trait Timeline: Send + Sync + 'static {
-    /// Takes up to `limit` entries that may be sent: of leads that wait, and of those whose owner was set; oldest first.
+    /// Takes up to `limit` entries that may be sent: of leads that wait or were not given, and of those whose owner was set; oldest first.
     /// Entries of leads that were not given after all, or not for two days, are dropped, and so are those that somebody
     /// took before `lost_before` and never ended.
     ///

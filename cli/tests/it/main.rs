@@ -99,6 +99,15 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
     );
     desk.refuses(&["publish", "routing.yaml"], 64, "--config <FILE>");
     desk.refuses(&["versions", "--config", "nowhere.yaml"], 64, "nowhere.yaml");
+    for (arguments, says) in [
+        (&["dead", "list", "--class", "bad"][..], "unknown class; known: throttled, transient"),
+        (&["dead", "list", "--newer-than", "4"], "a duration such as 90s, 15m, 4h or 7d is needed"),
+        (&["dead", "show", "seven"], "invalid digit"),
+        (&["dead", "replay", "--status", "--cancel"], "cannot be used with"),
+        (&["dead", "discard", "7"], "--config <FILE>"),
+    ] {
+        desk.refuses(arguments, 64, says);
+    }
     for arguments in [&["--help"][..], &["--version"], &["check", "--help"]] {
         let ended = desk.rota(arguments);
         assert_eq!(ended.code, 0, "{}", ended.err);
@@ -112,10 +121,13 @@ fn the_page_of_commands_is_what_they_say_of_themselves() {
     let desk = Desk::new();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CLI.md");
     let mut text = fs::read_to_string(&page).unwrap();
-    let commands =
-        ["check", "explain", "simulate", "publish", "versions", "rollback", "credits", "correct", "refund"];
+    let commands = [
+        "check", "explain", "simulate", "publish", "versions", "rollback", "credits", "correct", "refund",
+        "lead",
+    ];
     let people = ["people list", "people pause", "people resume", "people absent", "people cancel"];
-    for command in commands.into_iter().chain(people) {
+    let dead = ["dead list", "dead show", "dead replay", "dead discard"];
+    for command in commands.into_iter().chain(people).chain(dead) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = desk.rota(&words).out;
         let (start, end) = (format!("<!-- help {command} -->\n```text\n"), "```\n");

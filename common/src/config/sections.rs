@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::values::{boolean, number, wait, waits};
 use crate::budget::BucketLimits;
-use crate::ids::PortalName;
+use crate::ids::{PortalName, UserId};
 use crate::retry::RetryPolicy;
 
 /// Everything that can be configured.
@@ -213,6 +213,16 @@ pub struct Portal {
     pub notify: Notify,
     #[serde(default)]
     pub timeline: TimelineEntries,
+    #[serde(default)]
+    pub dead_letters: DeadLetters,
+}
+
+/// See `portals[].dead_letters` in `config/default.yaml`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is explained in config/default.yaml")]
+pub struct DeadLetters {
+    pub tell: Option<UserId>,
 }
 
 /// See `portals[].limits` in `config/default.yaml`.

@@ -42,6 +42,8 @@ pub enum EventSource {
     Robot,
     /// Who had it did not answer.
     Unanswered,
+    /// It was a dead letter and is to be decided anew.
+    Replay,
 }
 
 impl EventSource {
@@ -54,6 +56,7 @@ impl EventSource {
             Self::Hold => "hold",
             Self::Robot => "robot",
             Self::Unanswered => "unanswered",
+            Self::Replay => "replay",
         }
     }
 }
@@ -77,7 +80,7 @@ impl Payload for LeadEvent {
         let first = self.epoch.is_none_or(|epoch| epoch == Epoch::FIRST) && self.queue.is_none();
         let known = match self.source {
             EventSource::Webhook | EventSource::Sweep | EventSource::Hold => true,
-            EventSource::Robot | EventSource::Unanswered => false,
+            EventSource::Robot | EventSource::Unanswered | EventSource::Replay => false,
         };
         if first && known { 1 } else { Self::VERSION }
     }

@@ -119,6 +119,7 @@ fn an_event_is_written_as_the_oldest_version_that_says_all_of_it() {
     assert_eq!(version(|event| event.epoch = Some(Epoch(2))), 2);
     assert_eq!(version(|event| event.source = EventSource::Robot), 2);
     assert_eq!(version(|event| event.source = EventSource::Unanswered), 2);
+    assert_eq!(version(|event| event.source = EventSource::Replay), 2);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bad_days;
 mod broker;
 mod clocked;
 mod common_parts;
+mod dead_letters;
 mod deployment;
 mod documents;
 mod holding;

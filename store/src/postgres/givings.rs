@@ -93,12 +93,74 @@ async fn place(
     Ok(Some(place).filter(|(next, _)| new.after.is_none_or(|after| epoch(*next).0 == after.0 + 1)))
 }
 
+/// The giving that was opened for this request.
+pub(super) async fn opened_by(
+    connection: &mut PgConnection,
+    portal: &PortalName,
+    asked_by: &str,
+) -> Result<Option<Epoch>, sqlx::Error> {
+    let opened: Option<i32> =
+        sqlx::query_scalar("SELECT epoch FROM givings WHERE portal = $1 AND asked_by = $2")
+            .bind(portal.as_str())
+            .bind(asked_by)
+            .fetch_optional(connection)
+            .await?;
+    Ok(opened.map(epoch))
+}
+
+/// Opens a giving, under the lock of the portal's decisions; answers which it is.
+pub(super) async fn open(
+    connection: &mut PgConnection,
+    portal: &PortalName,
+    lead: LeadId,
+    new: &NewGiving,
+) -> Result<Option<Epoch>, sqlx::Error> {
+    if let Some(before) = opened_by(connection, portal, &new.asked_by).await? {
+        return Ok(Some(before));
+    }
+    let Some((number, round)) = place(connection, portal, lead, new).await? else { return Ok(None) };
+    let (queue, person) = match &new.to {
+        None => (None, None),
+        Some(Destination::Queue(queue)) => (Some(queue.as_str()), None),
+        Some(Destination::Person(person)) => (None, Some(person.as_str())),
+    };
+    sqlx::query(
+        "INSERT INTO givings (portal, lead_id, epoch, asked_by, cause, queue, person, from_user, rounds, round,
+                              asked_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
+             asked_by = excluded.asked_by, cause = excluded.cause, queue = excluded.queue,
+             person = excluded.person, from_user = excluded.from_user, rounds = excluded.rounds,
+             round = excluded.round, asked_at = excluded.asked_at",
+    )
+    .bind(portal.as_str())
+    .bind(bigint(lead.get()))
+    .bind(number)
+    .bind(&new.asked_by)
+    .bind(new.cause.as_str())
+    .bind(queue)
+    .bind(person)
+    .bind(new.from.map(|from: UserId| bigint(from.get())))
+    .bind(i32::try_from(new.rounds).unwrap_or(i32::MAX))
+    .bind(round)
+    .bind(new.at.to_sqlx())
+    .execute(connection)
+    .await?;
+    Ok(Some(epoch(number)))
+}
+
 #[async_trait]
 impl Givings for Postgres {
     async fn giving(&self, key: &AssignmentKey) -> Result<Giving, StoreError> {
         let failed = StoreError::during("looking what was asked for a lead");
         let mut connection = self.pool.acquire().await.map_err(&failed)?;
         find(&mut connection, key).await.map_err(&failed)
+    }
+
+    async fn opened_by(&self, portal: &PortalName, asked_by: &str) -> Result<Option<Epoch>, StoreError> {
+        let failed = StoreError::during("looking whether a giving was opened");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        opened_by(&mut connection, portal, asked_by).await.map_err(&failed)
     }
 
     async fn give_again(
@@ -110,47 +172,8 @@ impl Givings for Postgres {
         let failed = StoreError::during("noting that a lead is to be given again");
         let mut transaction = self.pool.begin().await.map_err(&failed)?;
         ledgers::lock(&mut transaction, portal).await.map_err(&failed)?;
-        let before: Option<i32> =
-            sqlx::query_scalar("SELECT epoch FROM givings WHERE portal = $1 AND asked_by = $2")
-                .bind(portal.as_str())
-                .bind(&new.asked_by)
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(&failed)?;
-        if let Some(before) = before {
-            return Ok(Some(epoch(before)));
-        }
-        let place = place(&mut transaction, portal, lead, new).await.map_err(&failed)?;
-        let Some((number, round)) = place else { return Ok(None) };
-        let (queue, person) = match &new.to {
-            None => (None, None),
-            Some(Destination::Queue(queue)) => (Some(queue.as_str()), None),
-            Some(Destination::Person(person)) => (None, Some(person.as_str())),
-        };
-        sqlx::query(
-            "INSERT INTO givings (portal, lead_id, epoch, asked_by, cause, queue, person, from_user, rounds, round,
-                                  asked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-             ON CONFLICT (portal, lead_id, epoch) DO UPDATE SET
-                 asked_by = excluded.asked_by, cause = excluded.cause, queue = excluded.queue,
-                 person = excluded.person, from_user = excluded.from_user, rounds = excluded.rounds,
-                 round = excluded.round, asked_at = excluded.asked_at",
-        )
-        .bind(portal.as_str())
-        .bind(bigint(lead.get()))
-        .bind(number)
-        .bind(&new.asked_by)
-        .bind(new.cause.as_str())
-        .bind(queue)
-        .bind(person)
-        .bind(new.from.map(|from: UserId| bigint(from.get())))
-        .bind(i32::try_from(new.rounds).unwrap_or(i32::MAX))
-        .bind(round)
-        .bind(new.at.to_sqlx())
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
+        let opened = open(&mut transaction, portal, lead, new).await.map_err(&failed)?;
         transaction.commit().await.map_err(&failed)?;
-        Ok(Some(epoch(number)))
+        Ok(opened)
     }
 }

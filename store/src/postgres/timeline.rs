@@ -7,7 +7,7 @@ use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
 use super::{Postgres, bigint};
-use crate::{SavedDecision, StoreError, Timeline, TimelineEntry, Verdict};
+use crate::{EntryAbout, SavedDecision, StoreError, Timeline, TimelineEntry, Verdict};
 
 /// The command of a lead whose owner was not set by then has become a dead letter.
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(48);
@@ -39,8 +39,12 @@ pub(super) async fn decided(
     Ok(())
 }
 
-fn outcome(assigned: bool) -> &'static str {
-    if assigned { "assign" } else { "hold" }
+fn outcome(about: EntryAbout) -> &'static str {
+    match about {
+        EntryAbout::Assigned => "assign",
+        EntryAbout::Waits => "hold",
+        EntryAbout::NotGiven => "dead",
+    }
 }
 
 #[async_trait]
@@ -70,7 +74,7 @@ impl Timeline for Postgres {
             "UPDATE timeline_entries SET claimed_at = $2
              WHERE (portal, lead_id, epoch, outcome) IN (
                  SELECT portal, lead_id, epoch, outcome FROM timeline_entries AS entry
-                 WHERE portal = $1 AND claimed_at IS NULL AND (outcome = 'hold' OR EXISTS (
+                 WHERE portal = $1 AND claimed_at IS NULL AND (outcome <> 'assign' OR EXISTS (
                      SELECT FROM assignments WHERE assignments.portal = $1
                          AND assignments.lead_id = entry.lead_id AND assignments.epoch = entry.epoch
                          AND owner_set_at IS NOT NULL))
@@ -85,11 +89,16 @@ impl Timeline for Postgres {
         .map_err(&failed)?;
         let entry = |(lead, epoch, outcome, text): (i64, i32, String, String)| {
             let key = crate::assignments::key(portal, lead, epoch)?;
-            Some(TimelineEntry { key, assigned: outcome == "assign", text })
+            let about = match outcome.as_str() {
+                "assign" => EntryAbout::Assigned,
+                "dead" => EntryAbout::NotGiven,
+                _ => EntryAbout::Waits,
+            };
+            Some(TimelineEntry { key, about, text })
         };
         let mut entries: Vec<TimelineEntry> = rows.into_iter().filter_map(entry).collect();
         // Of one lead first that it waits.
-        entries.sort_by_key(|entry| (entry.key.lead, entry.key.epoch.0, entry.assigned));
+        entries.sort_by_key(|entry| (entry.key.lead, entry.key.epoch.0, entry.about));
         Ok(entries)
     }
 
@@ -107,7 +116,7 @@ impl Timeline for Postgres {
                 .bind(entry.key.portal.as_str())
                 .bind(bigint(entry.key.lead.get()))
                 .bind(bigint(entry.key.epoch.0.into()))
-                .bind(outcome(entry.assigned))
+                .bind(outcome(entry.about))
                 .execute(&mut *transaction)
                 .await
                 .map_err(&failed)?;

@@ -4,6 +4,7 @@
 
 mod assignments;
 mod budget;
+mod dead_letters;
 mod decisions;
 mod givings;
 mod holds;

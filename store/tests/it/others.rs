@@ -50,12 +50,12 @@ async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
         store.bury(letter).await.unwrap();
     }
     let readable = DeadLetter { reason: "a zero \u{fffd} in words".to_owned(), ..garbage };
-    assert_eq!(store.dead_letters(10).await.unwrap(), [known.clone(), readable.clone(), known.clone()]);
+    assert_eq!(store.dead_letters(10).await.unwrap(), [known.clone(), readable.clone()]);
     assert_eq!(store.dead_letters(2).await.unwrap(), [known, readable]);
     let count = |portal: &str, class: &str, count| ((portal.to_owned(), class.to_owned()), count);
     assert_eq!(
         store.dead_letter_counts().await.unwrap(),
-        [count("", "poison", 1), count("acme", "transient", 2)].into()
+        [count("", "poison", 1), count("acme", "transient", 1)].into()
     );
 }
 

@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use store::postgres::Postgres;
-use store::{Assignments as _, Done, NewDecision, PackItem, Timeline as _, TimelineEntry, Verdict};
+use store::{
+    Assignments as _, Done, EntryAbout, NewDecision, PackItem, Timeline as _, TimelineEntry, Verdict,
+};
 use uuid::Uuid;
 
 use crate::decisions::{assign, decide, decision};
@@ -40,7 +42,8 @@ fn hold() -> Verdict {
 }
 
 fn entry(number: u64, assigned: bool) -> TimelineEntry {
-    TimelineEntry { key: key(number), assigned, text: "because".to_owned() }
+    let about = if assigned { EntryAbout::Assigned } else { EntryAbout::Waits };
+    TimelineEntry { key: key(number), about, text: "because".to_owned() }
 }
 
 #[tokio::test]
