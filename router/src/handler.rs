@@ -15,7 +15,7 @@ use common::config::TimelineEntries;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
-use distribution::{Cause, Destination, Lead, LeadError, Routing, Tie, TieOf};
+use distribution::{Cause, Destination, Lead, LeadError, MAKER_FIELDS, Routing, Tie, TieOf};
 use jiff::{SignedDuration, Timestamp};
 use store::unseen_leads::{believe_missing, wait_for_right};
 use store::{
@@ -325,7 +325,7 @@ impl Decide {
 
 /// What a decision by this routing needs of a lead.
 fn fields(routing: &Routing) -> Fields {
-    let fields = Fields::default().with(routing.fields());
+    let fields = Fields::default().with(routing.fields()).with(MAKER_FIELDS);
     let knows_clients = routing.queues().any(|queue| queue.sticky.is_some());
     if knows_clients { fields.with(["PHONE", "EMAIL"]) } else { fields }
 }
