@@ -1,7 +1,7 @@
 # Every command a person types. CI runs the same ones (.ci/run).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test compose-test check-deploy lint deny fmt build services tools bench
+.PHONY: help demo up down test compose-test check-deploy lint deny fmt build services tools bench chaos
 
 # Compose v2, or the older docker-compose, which needs to be told to build with BuildKit.
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -36,6 +36,12 @@ bench: services ## what a decision costs, and what the portal's limits leave (ab
 	cargo bench --package distribution --bench decide
 	cargo build --release --workspace --bins
 	@target="$${CARGO_TARGET_DIR:-target}" && exec "$$target/release/portal-bench"
+
+chaos: services ## break everything for 5 minutes and check that nothing is lost; MINUTES, SEED, SEEDS, RATE, FAULTS
+	cargo build --release --workspace --bins
+	@target="$${CARGO_TARGET_DIR:-target}" && exec "$$target/release/chaos" \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(RATE),--rate $(RATE)) $(if $(FAULTS),--faults $(FAULTS))
 
 # Doc tests before the others, so that the summary stands last. All is built at once, and always of the whole workspace:
 # with another choice of packages the dependencies have other features, and most of them are built a second time. So

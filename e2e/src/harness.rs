@@ -248,6 +248,40 @@ impl Pipeline {
         self.launch(index)
     }
 
+    /// Starts one more process of a stage, and answers its name, such as `ingest-2`. Events do not go to it by themselves.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_another(&mut self, program: &'static str) -> anyhow::Result<String> {
+        let number = self.stages.iter().filter(|stage| stage.program == program).count() + 1;
+        let name = format!("{program}-{number}");
+        let (admin, http) = (free_port()?, free_port()?);
+        self.stages.push(Stage { name: name.clone(), program, admin, http, process: None });
+        self.launch(self.stages.len() - 1)?;
+        Ok(name)
+    }
+
+    /// Starts the processes again that ended by themselves, and answers their names.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn revive(&mut self) -> anyhow::Result<Vec<String>> {
+        let has_ended = |stage: &Stage| stage.process.as_ref().is_some_and(Process::has_ended);
+        let ended: Vec<usize> =
+            (0..self.stages.len()).filter(|index| has_ended(&self.stages[*index])).collect();
+        ended.into_iter().map(|index| self.launch(index).map(|()| self.stages[index].name.clone())).collect()
+    }
+
+    /// The names of all processes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.stages.iter().map(|stage| stage.name.as_str())
+    }
+
+    /// The ports on which processes of ingest take events.
+    pub fn event_ports(&self) -> impl Iterator<Item = u16> {
+        self.stages.iter().filter(|stage| stage.program == "ingest").map(|stage| stage.http)
+    }
+
     /// Stops everything, the last stage first.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! What is needed to run the whole system on one machine and look at it from outside.
 //!
 //! [`services`] starts a private RabbitMQ and PostgreSQL, [`harness`] the stages' real programs and a
-//! simulated portal on them, [`portal`] asks that portal what it saw. Nothing here is part of a running
+//! simulated portal on them, [`portal`] asks that portal what it saw, [`chaos`] lets all go wrong that can and compares
+//! what the portal says with what the store says. Nothing here is part of a running
 //! installation: it serves the tests of all crates (by the program `with-services`) and the demo.
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 /// waited for.
 pub const HANG: Duration = Duration::from_mins(5);
 
+pub mod chaos;
 pub mod harness;
 pub mod portal;
 pub mod services;

@@ -1,10 +1,14 @@
 //! The simulated portal's control API, as far as tests and the demo need it.
 
+mod log;
+
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub use log::{LogEntry, Logged};
 
 /// A simulated portal.
 #[derive(Debug, Clone)]
@@ -266,6 +270,14 @@ impl PortalControl {
     /// When the portal does not answer.
     pub async fn notifications(&self) -> anyhow::Result<Vec<Notification>> {
         self.get("notifications").await
+    }
+
+    /// What it did, in order.
+    ///
+    /// # Errors
+    /// When the portal does not answer.
+    pub async fn log(&self) -> anyhow::Result<Vec<LogEntry>> {
+        self.get("log").await
     }
 
     /// What it has seen.

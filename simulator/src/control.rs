@@ -15,6 +15,7 @@
 //! | `PATCH /activities/{id}` | any of its fields | it is changed now, unless they say when |
 //! | `GET /timeline` | | all entries of leads' timelines |
 //! | `GET /notifications` | | all notices |
+//! | `GET /log?from=N` | | what the portal did, in order, from the Nth entry on |
 //! | `GET /stats` | | what was seen |
 //! | `POST /faults`, `DELETE /faults` | a fault | adds one, clears all |
 //! | `GET /settings`, `POST /settings` | any settings | the settings |
@@ -27,13 +28,15 @@ mod leads;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State as Extract};
+use axum::extract::{Path, Query, State as Extract};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::faults::Fault;
+use crate::log;
 use crate::portal::{Notification, Portal, Settings, Stats, user};
 use crate::presence::Absence;
 use crate::timeline::Entry;
@@ -45,6 +48,7 @@ pub fn router(portal: Arc<Portal>) -> Router {
     Router::new()
         .route("/timeline", get(timeline))
         .route("/notifications", get(notifications))
+        .route("/log", get(log))
         .route("/stats", get(stats))
         .route("/faults", post(add_fault).delete(clear_faults))
         .route("/settings", get(settings).post(change_settings))
@@ -62,6 +66,18 @@ async fn timeline(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<Entry>> {
 
 async fn notifications(Extract(portal): Extract<Arc<Portal>>) -> Json<Vec<Notification>> {
     Json(portal.state().notifications.clone())
+}
+
+/// From which entry on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    #[serde(default)]
+    from: usize,
+}
+
+async fn log(Extract(portal): Extract<Arc<Portal>>, Query(since): Query<Since>) -> Json<Vec<log::Entry>> {
+    Json(portal.state().log.from(since.from))
 }
 
 async fn stats(Extract(portal): Extract<Arc<Portal>>) -> Json<Stats> {

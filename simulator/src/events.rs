@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::log::What;
 use crate::portal::{Portal, Settings};
 
 /// An event to send and the lead it is about.
@@ -41,7 +42,9 @@ pub async fn deliver(portal: Arc<Portal>, event: &'static str, lead: u64) {
             Err(_) => "unreachable".to_owned(),
         }
     };
-    *portal.state().stats.events.entry(outcome).or_default() += 1;
+    let mut state = portal.state();
+    *state.stats.events.entry(outcome.clone()).or_default() += 1;
+    state.log.note(Timestamp::now(), What::Event { lead, event, outcome });
 }
 
 /// The body as an outgoing webhook sends it: no tokens, only the application token.

@@ -1,7 +1,9 @@
 //! Faults on demand: what a portal, its front end and the network do on a bad day.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::log::What;
 use crate::methods::ApiError;
 use crate::php::Php;
 use crate::portal::State;
@@ -54,6 +56,13 @@ pub enum Kind {
     AnswerLost,
     /// It runs, and the answer is cut off in the middle.
     Truncated,
+    /// It runs, and the answer is one of our choice.
+    AnswerAfter {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
     /// It runs after this many milliseconds.
     DelayMs(u64),
     /// It runs, and PHP writes a warning before the answer.
@@ -70,9 +79,37 @@ impl Kind {
             Self::ResetBefore => "reset_before",
             Self::AnswerLost => "answer_lost",
             Self::Truncated => "truncated",
+            Self::AnswerAfter { .. } => "answer_after",
             Self::DelayMs(_) => "delay_ms",
             Self::PhpWarning => "php_warning",
             Self::OtherLead(_) => "other_lead",
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answer { status, .. } | Self::Error { status, .. } | Self::AnswerAfter { status, .. } => {
+                Some(*status)
+            }
+            Self::ResetBefore
+            | Self::AnswerLost
+            | Self::Truncated
+            | Self::DelayMs(_)
+            | Self::PhpWarning
+            | Self::OtherLead(_) => None,
+        }
+    }
+
+    /// Whether the request that it meets runs all the same.
+    fn runs(&self) -> bool {
+        match self {
+            Self::Answer { .. } | Self::Error { .. } | Self::ResetBefore => false,
+            Self::AnswerLost
+            | Self::Truncated
+            | Self::AnswerAfter { .. }
+            | Self::DelayMs(_)
+            | Self::PhpWarning
+            | Self::OtherLead(_) => true,
         }
     }
 }
@@ -86,14 +123,15 @@ pub fn request(state: &mut State, method: &str, params: &Php) -> Option<Kind> {
     let text =
         state.faults.iter().any(|fault| fault.containing.is_some()).then(|| params.to_json().to_string());
     let contains = |wanted: &String| text.as_ref().is_some_and(|text| text.contains(wanted));
-    take(state, |fault| {
+    take(state, method, |fault| {
         (fault.method == method || fault.method == "*") && fault.containing.as_ref().is_none_or(contains)
     })
 }
 
 /// The error that meets this command of a batch, if any.
 pub fn command(state: &mut State, method: &str) -> Option<ApiError> {
-    let kind = take(state, |fault| fault.method == method && matches!(fault.kind, Kind::Error { .. }))?;
+    let kind =
+        take(state, method, |fault| fault.method == method && matches!(fault.kind, Kind::Error { .. }))?;
     if let Kind::Error { status, code, description } = kind {
         Some(ApiError { status, code, description })
     } else {
@@ -102,7 +140,7 @@ pub fn command(state: &mut State, method: &str) -> Option<ApiError> {
 }
 
 /// All faults that meet a request count it; the first of them whose turn it is, is played.
-fn take(state: &mut State, meets: impl Fn(&Fault) -> bool) -> Option<Kind> {
+fn take(state: &mut State, method: &str, meets: impl Fn(&Fault) -> bool) -> Option<Kind> {
     state.faults.retain(|fault| fault.times != Some(0));
     let mut due = None;
     for fault in state.faults.iter_mut().filter(|fault| meets(fault)) {
@@ -115,5 +153,8 @@ fn take(state: &mut State, meets: impl Fn(&Fault) -> bool) -> Option<Kind> {
     fault.times = fault.times.map(|times| times - 1);
     let kind = fault.kind.clone();
     *state.stats.faults.entry(kind.name().to_owned()).or_default() += 1;
+    let (method, status) = (method.to_owned(), kind.status());
+    let played = What::Fault { method, kind: kind.name(), status, runs: kind.runs() };
+    state.log.note(Timestamp::now(), played);
     Some(kind)
 }

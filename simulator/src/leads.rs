@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::duplicates::Entity;
 use crate::lists::{self, Condition};
+use crate::log::What;
 use crate::methods::{Answer, ApiError, Reply};
 use crate::php::Php;
 use crate::portal::{Lead, OwnerChange, State, portal_time};
@@ -134,6 +135,7 @@ pub fn add(state: &mut State, fields: &Php, with_event: bool, now: Timestamp) ->
     apply(&mut lead, fields, &owner, now);
     // The first owner is no change of the owner.
     lead.history.clear();
+    state.log.note(now, What::Added { lead: id, owner: owner_of(&lead) });
     state.leads.insert(id, lead);
     stages::created(state, id, now);
     if state.settings.crm_mode == SIMPLE_MODE {
@@ -161,9 +163,13 @@ fn convert(state: &mut State, id: u64, now: Timestamp) {
 pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) -> bool {
     let by = state.settings.webhook_user.to_string();
     let Some(lead) = state.leads.get_mut(&id) else { return false };
-    let before = lead.fields.get("STATUS_ID").cloned();
+    let (before, from) = (lead.fields.get("STATUS_ID").cloned(), owner_of(lead));
     apply(lead, fields, &by, now);
     let moved = lead.fields.get("STATUS_ID") != before.as_ref();
+    let writes_owner = |(name, value): &(String, Php)| name == "ASSIGNED_BY_ID" && value.int() > 0;
+    if fields.entries().iter().any(writes_owner) {
+        state.log.note(now, What::Owner { lead: id, from, to: owner_of(lead) });
+    }
     if moved {
         stages::moved(state, id, now);
     }
@@ -171,6 +177,10 @@ pub fn write(state: &mut State, id: u64, fields: &Php, now: Timestamp) -> bool {
         duplicates::index_lead(state, id);
     }
     moved
+}
+
+fn owner_of(lead: &Lead) -> String {
+    lead.fields.get("ASSIGNED_BY_ID").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn apply(lead: &mut Lead, fields: &Php, by: &str, now: Timestamp) {
@@ -217,6 +227,7 @@ pub fn robots(state: &mut State, method: &str, shown: &Value, now: Timestamp) {
     let id = first.and_then(|lead| lead.get("ID")).and_then(Value::as_str).and_then(|id| id.parse().ok());
     let Some(id) = id else { return };
     let mut robots = std::mem::take(&mut state.settings.robots);
+    let request = state.log.request.take();
     for robot in robots.iter_mut().filter(|robot| robot.after == method) {
         robot.seen = robot.seen.wrapping_add(1);
         if robot.seen.is_multiple_of(robot.every.max(1)) {
@@ -225,7 +236,7 @@ pub fn robots(state: &mut State, method: &str, shown: &Value, now: Timestamp) {
             updated(state, id);
         }
     }
-    state.settings.robots = robots;
+    (state.settings.robots, state.log.request) = (robots, request);
 }
 
 /// Notes the event of a change; several changes of a lead in one request make one event.
@@ -309,19 +320,23 @@ pub fn add_by_rest(state: &mut State, params: &Php, now: Timestamp) -> Reply {
 }
 
 /// `crm.lead.delete`.
-pub fn delete(state: &mut State, params: &Php) -> Answer {
+pub fn delete(state: &mut State, params: &Php, now: Timestamp) -> Answer {
     let id = id_of(params)?;
     check_right(state, id)?;
-    if !remove(state, id) {
+    if !remove(state, id, now) {
         return Err(no_lead(state, "Lead is not found"));
     }
     Ok(Reply::of(json!(true)))
 }
 
 /// Takes a lead away; whether there was one.
-pub fn remove(state: &mut State, id: u64) -> bool {
+pub fn remove(state: &mut State, id: u64, now: Timestamp) -> bool {
     state.duplicates.remove(Entity::Lead, id);
-    state.leads.remove(&id).is_some()
+    let removed = state.leads.remove(&id).is_some();
+    if removed {
+        state.log.note(now, What::Deleted { lead: id });
+    }
+    removed
 }
 
 /// `crm.lead.list`.

@@ -3,7 +3,7 @@
 //! It shares no type with the client in this workspace, so that one misreading of the API cannot hide
 //! in both. Read in this order: PHP's way with data (`php`), what a portal holds (`portal`), the
 //! methods (`leads`, `items`, `duplicates`, `stages`, `methods`, `batch`), the limits (`limits`), the HTTP side
-//! (`rest`), events (`events`), faults (`faults`), and the control API for tests and demos (`control`).
+//! (`rest`), events (`events`), faults (`faults`), what it did (`log`), and the control API for tests and demos (`control`).
 //! What is not imitated is answered with `ERROR_METHOD_NOT_FOUND`, as the portal does.
 
 mod activities;
@@ -18,6 +18,7 @@ mod items;
 mod leads;
 mod limits;
 mod lists;
+mod log;
 mod memory;
 mod methods;
 mod php;

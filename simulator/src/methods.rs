@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::limits::Hit;
+use crate::log::What;
 use crate::php::Php;
 use crate::portal::{Notification, State, portal_time};
 use crate::{activities, deals, duplicates, items, leads, lists, presence, stages, timeline};
@@ -135,7 +136,7 @@ pub fn run(
         "crm.lead.list" => Ok(leads::list(state, params)),
         "crm.lead.update" => leads::update(state, params, now),
         "crm.lead.add" => Ok(leads::add_by_rest(state, params, now)),
-        "crm.lead.delete" => leads::delete(state, params),
+        "crm.lead.delete" => leads::delete(state, params, now),
         "crm.settings.mode.get" => Ok(Reply::of(json!(state.settings.crm_mode))),
         "crm.stagehistory.list" => stages::list(state, params),
         "crm.timeline.logmessage.add" => timeline::add(state, params, now),
@@ -206,6 +207,8 @@ fn notify(state: &mut State, params: &Php, personal: bool, now: Timestamp) -> An
     }
     let id = u64::try_from(state.notifications.len()).unwrap_or_default() + 1;
     let tag = params.get("TAG").and_then(Php::text);
+    let leads = crate::log::linked(&message);
+    state.log.note(now, What::Notice { id, user, tag: tag.clone(), leads });
     state.notifications.push(Notification { id, user, message, tag, personal, at: now });
     Ok(Reply::of(json!(id)))
 }

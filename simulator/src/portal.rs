@@ -15,6 +15,7 @@ use crate::duplicates::Index;
 use crate::events::Outgoing;
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
+use crate::log::Log;
 use crate::presence::Absence;
 use crate::timeline::Entry;
 
@@ -278,6 +279,8 @@ pub struct State {
     pub faults: Vec<Fault>,
     /// What was seen.
     pub stats: Stats,
+    /// What it did.
+    pub log: Log,
     /// Events of the request that runs.
     pub outgoing: Vec<Outgoing>,
 }
@@ -317,6 +320,7 @@ impl Portal {
             operating: Operating::default(),
             faults: Vec::new(),
             stats: Stats::default(),
+            log: Log::default(),
             outgoing: Vec::new(),
         };
         let client = reqwest::Client::builder()
@@ -327,9 +331,16 @@ impl Portal {
         Self { state: Mutex::new(state), address, client }
     }
 
-    /// The state, for a moment.
+    /// The state, for a moment, for whoever acts by hand.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.serving(None)
+    }
+
+    /// The state, for a moment, for a request of this number.
+    pub fn serving(&self, request: Option<u64>) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.log.request = request;
+        state
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::faults::{self, Kind};
 use crate::limits::Hit;
+use crate::log::What;
 use crate::methods::{self, ApiError, Reply};
 use crate::php::{Php, to_text};
 use crate::portal::{Portal, State, portal_time};
@@ -45,15 +46,21 @@ async fn call(
         return moved(&format!("http://{new}/rest/{user}/{secret}/{method}"));
     }
     let params = Php::from_query(&query.unwrap_or_default()).merged(&parameters(&headers, &body));
+    let request = portal.state().log.begin();
+    let mut caller =
+        Caller { portal: Arc::clone(&portal), request, method: method.clone(), is_answered: false };
     // A task of its own: the portal goes on with a request whose caller has hung up, and with one that the front
     // end has given up.
-    let running = tokio::spawn(serve(portal, user, secret, method, params));
+    let running = tokio::spawn(serve(portal, request, (user, secret), method, params));
     let cut = match settings.cut_after_ms {
         0 => Duration::MAX,
         millis => Duration::from_millis(millis),
     };
     match tokio::time::timeout(cut, running).await {
-        Ok(answered) => answered.unwrap_or_else(|error| answer(500, "text/html", error.to_string())),
+        Ok(answered) => {
+            caller.is_answered = true;
+            answered.unwrap_or_else(|error| answer(500, "text/html", error.to_string()))
+        }
         Err(_) => answer(504, "text/html", "<html><h1>504 Gateway Time-out</h1></html>".to_owned()),
     }
 }
@@ -65,15 +72,32 @@ const PHP_WARNING: &str = "<br />\n<b>Warning</b>:  Undefined array key \"MODULE
 /// Stands in a lead's text for what cannot be written as JSON; no text of people has it.
 const NOT_ENCODABLE: char = '\u{ffff}';
 
+/// Whoever waits for an answer. If the answer does not come in time, or the connection ends, it is dropped without one.
+struct Caller {
+    portal: Arc<Portal>,
+    request: u64,
+    method: String,
+    is_answered: bool,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let method = std::mem::take(&mut self.method);
+            self.portal.serving(Some(self.request)).log.note(Timestamp::now(), What::Unheard { method });
+        }
+    }
+}
+
 async fn serve(
     portal: Arc<Portal>,
-    user: String,
-    secret: String,
+    request: u64,
+    (user, secret): (String, String),
     method: String,
     mut params: Php,
 ) -> Response {
     let fault = {
-        let mut state = portal.state();
+        let mut state = portal.serving(Some(request));
         count(&mut state, &method);
         let settings = state.settings.clone();
         let passes =
@@ -81,6 +105,7 @@ async fn serve(
         state.stats.bucket_max = state.stats.bucket_max.max(state.bucket.level());
         if !passes {
             state.stats.refused += 1;
+            state.log.note(Timestamp::now(), What::Refused { method });
             return failed(&mut state, &ApiError::new(503, "QUERY_LIMIT_EXCEEDED", "Too many requests"));
         }
         faults::request(&mut state, &method, &params)
@@ -95,9 +120,9 @@ async fn serve(
         Some(Kind::OtherLead(id)) => {
             params = params.merged(&Php::Array(vec![("id".to_owned(), Php::Text(id.to_string()))]));
         }
-        Some(Kind::AnswerLost | Kind::Truncated | Kind::PhpWarning) | None => {}
+        Some(Kind::AnswerLost | Kind::Truncated | Kind::PhpWarning | Kind::AnswerAfter { .. }) | None => {}
     }
-    let (text, status) = match run(&portal, &user, &secret, &method, &params).await {
+    let (text, status) = match run(&portal, request, (&user, &secret), &method, &params).await {
         Ok((reply, took)) => (success(&mut portal.state(), &method, reply, took, Timestamp::now()), 200),
         Err(error) => {
             *portal.state().stats.errors.entry(error.code.clone()).or_default() += 1;
@@ -110,6 +135,7 @@ async fn serve(
         Some(Kind::AnswerLost) => broken(None),
         Some(Kind::Truncated) => broken(Some(text)),
         Some(Kind::PhpWarning) => answer(status, "text/html", format!("{PHP_WARNING}{text}")),
+        Some(Kind::AnswerAfter { status, body }) => answer(status, "text/html", body),
         _ => answer(status, "application/json; charset=utf-8", text),
     }
 }
@@ -135,8 +161,8 @@ fn parameters(headers: &HeaderMap, body: &[u8]) -> Php {
 /// Runs a request after the checks that come before any method; takes as long as it takes.
 async fn run(
     portal: &Portal,
-    user: &str,
-    secret: &str,
+    request: u64,
+    (user, secret): (&str, &str),
     method: &str,
     params: &Php,
 ) -> Result<(Reply, Duration), ApiError> {
@@ -159,7 +185,7 @@ async fn run(
     if method == "batch" {
         let (mut batch, mut all) = (batch::Run::new(params), Duration::ZERO);
         loop {
-            let step = batch.step(&mut portal.state(), Timestamp::now());
+            let step = batch.step(&mut portal.serving(Some(request)), Timestamp::now());
             let Some(took) = step else { break };
             spend(took).await;
             all += took;
@@ -167,7 +193,8 @@ async fn run(
         return Ok((batch.finish(), all));
     }
     let hit = &mut Hit::default();
-    let (answer, took) = methods::run(&mut portal.state(), hit, method, params, Timestamp::now());
+    let (answer, took) =
+        methods::run(&mut portal.serving(Some(request)), hit, method, params, Timestamp::now());
     spend(took).await;
     answer.map(|reply| (reply, took))
 }

@@ -36,7 +36,17 @@ pub struct Postgres {
     user: Option<&'static str>,
     password: String,
     port: u16,
+    durability: Durability,
     server: Option<Process>,
+}
+
+/// What of it survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// What was written before it was stopped in order.
+    OrderlyStop,
+    /// Whatever was committed, however it ends, unless the machine itself crashes.
+    Crash,
 }
 
 impl Postgres {
@@ -47,6 +57,20 @@ impl Postgres {
     ///
     /// PostgreSQL is not installed or does not start; the text says what to install, or ends with the server's log.
     pub fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_as(dir, Durability::OrderlyStop)
+    }
+
+    /// As [`Postgres::start`], for a server that is to be stopped at once or killed: whatever it said is committed is
+    /// there afterwards. It is slower.
+    ///
+    /// # Errors
+    ///
+    /// As [`Postgres::start`].
+    pub fn start_durable(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_as(dir, Durability::Crash)
+    }
+
+    fn start_as(dir: &Path, durability: Durability) -> anyhow::Result<Self> {
         let mut server = Self {
             programs: find::postgres_programs()?,
             dir: dir.join("postgres"),
@@ -54,6 +78,7 @@ impl Postgres {
             // Superusers of a database may run programs; the port is open to every user of the machine.
             password: uuid::Uuid::now_v7().simple().to_string(),
             port: find::free_port()?,
+            durability,
             server: None,
         };
         server.initialise().context("make a PostgreSQL cluster")?;
@@ -95,6 +120,19 @@ impl Postgres {
     pub fn stop(&mut self) -> anyhow::Result<()> {
         match self.server.take() {
             Some(mut server) => server.stop(Signal::INT, STOP_DEADLINE).context("stop PostgreSQL"),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops it at once (an "immediate shutdown"): sessions break, nothing is flushed, and the next start recovers as
+    /// after a crash. Nothing to do if it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// It did not end in time and was killed.
+    pub fn stop_at_once(&mut self) -> anyhow::Result<()> {
+        match self.server.take() {
+            Some(mut server) => server.stop(Signal::QUIT, STOP_DEADLINE).context("stop PostgreSQL at once"),
             None => Ok(()),
         }
     }
@@ -162,12 +200,13 @@ impl Postgres {
             "unix_socket_directories=".into(),
             // Every test process has its own pools.
             "max_connections=300".into(),
+            // The machine itself does not crash.
             "fsync=off".into(),
-            "synchronous_commit=off".into(),
-            "full_page_writes=off".into(),
         ];
+        let lax = ["synchronous_commit=off".into(), "full_page_writes=off".into()];
+        let lax = lax.into_iter().filter(|_| self.durability == Durability::OrderlyStop);
         let mut args = vec!["-D".into(), self.data().display().to_string()];
-        args.extend(settings.into_iter().flat_map(|setting: String| ["-c".into(), setting]));
+        args.extend(settings.into_iter().chain(lax).flat_map(|setting: String| ["-c".into(), setting]));
         args
     }
 

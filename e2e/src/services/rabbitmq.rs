@@ -137,6 +137,12 @@ impl RabbitMq {
         self.launch()
     }
 
+    /// The node's log so far.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(self.dir.join("log/node.log")).unwrap_or_default()
+    }
+
     /// Raises or clears the memory alarm. Under it the node accepts connections but reads nothing from those that
     /// publish: they are told `connection.blocked`, and wait. **Source:** <https://www.rabbitmq.com/docs/alarms>.
     ///

@@ -5,6 +5,7 @@
 mod answers;
 mod bad_days;
 mod broker;
+mod chaos;
 mod clocked;
 mod common_parts;
 mod dead_letters;

@@ -138,7 +138,7 @@ async fn change(
 }
 
 async fn delete(Extract(portal): Extract<Arc<Portal>>, Path(id): Path<u64>) -> StatusCode {
-    let removed = leads::remove(&mut portal.state(), id);
+    let removed = leads::remove(&mut portal.state(), id, Timestamp::now());
     if removed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 

@@ -12,6 +12,7 @@ mod history;
 mod leads;
 mod limits;
 mod lists;
+mod log;
 mod notices;
 mod program;
 mod requests;
