@@ -2,9 +2,10 @@
 //!
 //! A request is read strictly ([`form`], [`event`]), its sender proved ([`verify`]), the event
 //! published and confirmed, and only then answered 200 ([`http`]). While the broker takes nothing,
-//! events wait in a file ([`spool`]). The portal never repeats an event, so new leads are also looked
+//! events wait in a file ([`spool`]). What a robot asks for is noted in the store too, if that answers ([`calls`]). The portal never repeats an event, so new leads are also looked
 //! for by their number ([`sweep`]). No request to a portal is made while one of its own is answered.
 
+mod calls;
 mod event;
 mod form;
 mod http;
@@ -17,9 +18,12 @@ mod verify;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use common::failure::chain;
 use common::process::{Context, WrongSetup};
+use store::postgres::Postgres;
 use tokio::net::TcpListener;
 
+use crate::calls::Calls;
 use crate::http::App;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
@@ -60,9 +64,13 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
     let drain = Arc::clone(&outbox);
     context.lifecycle.spawn("spool", drain.drain(stop.clone()));
 
+    // Connections are made when a robot calls; the database need not be there.
+    let postgres = Postgres::prepare(&config.database.url, config.database.connections)
+        .map_err(|error| WrongSetup(chain(&error)))?;
     let app = App {
         doors: Doors::of(&config.portals),
         outbox: Arc::clone(&outbox),
+        calls: Calls::new(Arc::new(postgres.clone())),
         topology: Arc::clone(&context.topology),
         clock: Arc::clone(&context.clock),
         metrics: Arc::clone(&metrics),
@@ -74,5 +82,7 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
         let sweeper = Sweeper::new(&context, &outbox, &metrics)?;
         context.lifecycle.spawn("sweep", sweeper.run(stop));
     }
-    context.run().await.context("running ingest")
+    let result = context.run().await.context("running ingest");
+    postgres.close().await;
+    result
 }

@@ -75,6 +75,8 @@ impl Failure for AssignError {
     fn class(&self) -> FailureClass {
         match self {
             Self::SentElsewhere(..) => FailureClass::Throttled,
+            // Owners are set and people told all the same: it is this lead's deal alone.
+            Self::Deal { error, .. } if error.is_of_one_method() => FailureClass::Permanent,
             Self::SetOwner(error) | Self::Notify(error) | Self::Deal { error, .. } => error.class(),
         }
     }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bitrix24::LeadReader;
+use common::broker::Broker;
 use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
-use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::config::TimelineEntries;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
-use distribution::{Cause, Destination, Lead, LeadError, Routing, Tie, TieOf};
+use common::messages::{AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
+use distribution::{Lead, LeadError, Routing, Tie, TieOf};
 use jiff::Timestamp;
 use store::{
     Counting, Decided, Intervals, KnownPeople, NewGiving, Related, SavedDecision, Standing, Store, Verdict,
@@ -21,6 +21,7 @@ use store::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
+use crate::command::{self, Seen};
 use crate::decision::{By, counting};
 use crate::metrics::RouterMetrics;
 
@@ -104,15 +105,7 @@ impl Decide {
                 "the robot's address names a queue that the routing has not; the rules decide",
             );
         }
-        let new = NewGiving {
-            asked_by: id.clone(),
-            cause: Cause::Robot,
-            to: queue.map(|queue| Destination::Queue(queue.into())),
-            from: None,
-            rounds: 1,
-            after: None,
-            at: *occurred_at,
-        };
+        let new = NewGiving::of_robot(id, queue, *occurred_at);
         let epoch = self.store.give_again(&self.portal, payload.lead, &new).await?;
         Ok(epoch.unwrap_or(Epoch::FIRST))
     }
@@ -238,36 +231,14 @@ impl Decide {
         received: &Received<LeadEvent>,
         seen: Option<Seen>,
     ) -> Result<(), HandlerError> {
-        let Verdict::Assign { to, person } = &saved.verdict else { return Ok(()) };
-        let envelope = Envelope {
-            id: saved.key.to_string(),
-            portal: self.portal.clone(),
-            occurred_at: saved.decided_at,
-            payload: AssignmentCommand {
-                lead: saved.key.lead,
-                epoch: saved.key.epoch,
-                from: saved.from,
-                to: *to,
-                person: person.clone(),
-                reason: saved.reason.clone(),
-                looked_at: seen.map(|seen| seen.at),
-                looked_at_with: seen.map(|seen| seen.with),
-                orders: saved.orders.clone(),
-            },
+        let Some(message) = command::message(saved, seen, received.traceparent.clone()) else {
+            return Ok(());
         };
-        let message = Message::first(&envelope, saved.first_seen, received.traceparent.clone());
         let route = self.topology.to_queue(self.topology.assignments(&self.portal));
         self.broker.publish(route, message).await?;
         self.store.published(&saved.key, self.clock.now()).await?;
         Ok(())
     }
-}
-
-/// When a lead was read, and with how many others.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    at: Timestamp,
-    with: usize,
 }
 
 /// The word for logs and metrics.

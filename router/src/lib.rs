@@ -4,19 +4,23 @@
 //! ([`clients`]), decide ([`decision`]) by the current routing ([`routing`]) in one transaction with the ledger, publish
 //! the command. Beside that: held leads are brought back when somebody may take them ([`pool`]), leads that nobody answers
 //! are given to others ([`answers`]), the portal is asked who is at work ([`ask_people`]) and all replicas go by the answer
-//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), and what waits is
+//! ([`follow_people`], [`local_times`]), dead letters are taken into the store ([`dead_letters`]), what was
+//! decided and never carried out is published again ([`overdue`]), what is old is deleted ([`forget`]), and what waits is
 //! counted ([`gauges`]).
 
 mod answers;
 mod ask_people;
 mod clients;
+mod command;
 mod dead_letters;
 mod decision;
 mod follow_people;
+mod forget;
 mod gauges;
 mod handler;
 mod local_times;
 mod metrics;
+mod overdue;
 mod pool;
 mod routing;
 
@@ -45,10 +49,12 @@ use crate::ask_people::AskPeople;
 use crate::clients::Clients;
 use crate::dead_letters::DeadLetterTaker;
 use crate::follow_people::{FollowPeople, heard_of};
+use crate::forget::Forget;
 use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
+use crate::overdue::{Overdue, longest, on_its_way};
 use crate::pool::Pool;
 use crate::routing::{Follow, Followed};
 
@@ -112,6 +118,14 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         clock: Arc::clone(&context.clock),
     };
     context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
+    let forget = Forget {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&context.clock),
+        keep: config.keep,
+        overlap: config.ingest.sweep.overlap,
+        holder: Uuid::now_v7(),
+    };
+    context.lifecycle.spawn("forget", forget.run(stop.clone()));
     let gauges = Gauges {
         portals: config.portals.iter().map(|portal| (portal.name.clone(), portal.limits.into())).collect(),
         store,
@@ -179,6 +193,19 @@ impl Shared {
             clock: Arc::clone(&context.clock),
         };
         context.lifecycle.spawn("held-leads", pool.run(self.stop.clone()));
+        let overdue = Overdue {
+            portal: portal.name.clone(),
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&context.broker),
+            topology: Arc::clone(&context.topology),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&self.metrics),
+            on_its_way: on_its_way(&context.config.retry),
+            longest: longest(&context.config.retry),
+            holder: Uuid::now_v7(),
+            events: BTreeMap::new(),
+        };
+        context.lifecycle.spawn("overdue", overdue.run(self.stop.clone()));
         let timers = AnswerTimers {
             portal: client.for_purpose(Purpose::Background),
             routing: routing.clone(),

@@ -40,7 +40,9 @@ pub struct DeadLetter {
 /// Dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {
-    /// Keeps one. Its lead does not count as waiting any more: a dead letter is counted by itself.
+    /// Keeps one. Its lead does not count as waiting any more: a dead letter is counted by itself. The title kept for
+    /// the notice is forgotten. A second copy of a letter that waits for a human changes nothing: it is the same where
+    /// id, queue, attempt and bytes are.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
@@ -52,7 +54,7 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// [`StoreError`], throttled.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// How many there are by portal and class; the portal is empty where it cannot be told.
+    /// How many wait for a human, by portal and class; the portal is empty where it cannot be told.
     ///
     /// # Errors
     /// [`StoreError`], throttled.

@@ -17,6 +17,7 @@ pub mod postgres;
 mod rosters;
 mod sweeps;
 mod timeline;
+mod upkeep;
 mod versions;
 mod waiting;
 
@@ -41,6 +42,7 @@ pub use notices::{Matter, Notice, Notices};
 pub use rosters::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters};
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{Timeline, TimelineEntry};
+pub use upkeep::{Forgotten, Keep, Overdue, OverdueCall, Upkeep};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::{Waiting, WaitingLeads};
 
@@ -60,6 +62,7 @@ pub trait Store:
     + Timeline
     + DeadLetters
     + Sweeps
+    + Upkeep
     + RequestBudget
 {
     /// Whether the store answers.
@@ -75,8 +78,9 @@ pub trait Store:
     async fn budget_used(&self, portal: &PortalName, limits: BucketLimits) -> Result<u32, StoreError>;
 }
 
-/// The store did not do what was asked. The message is put off and no attempt of it is used up: that our
-/// own database is away is not its fault. Cheap to clone: a pack's failure goes to every message in it.
+/// The store did not do what was asked. Mostly the message is put off and no attempt of it is used up: that our own
+/// database is away is not its fault. Only what the database refuses because of what is in the message never works
+/// ([`postgres::class_of`]). Cheap to clone: a pack's failure goes to every message in it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}")]
 pub struct StoreError {
@@ -99,6 +103,6 @@ impl StoreError {
 
 impl Failure for StoreError {
     fn class(&self) -> FailureClass {
-        FailureClass::Throttled
+        postgres::class_of(&*self.source)
     }
 }

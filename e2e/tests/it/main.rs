@@ -12,6 +12,7 @@ mod documents;
 mod holding;
 mod observability;
 mod orders;
+mod overdue;
 mod pipeline;
 mod presence;
 mod robots;

@@ -5,8 +5,8 @@ use common::ids::PortalName;
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
+use super::text::json;
 use super::{Postgres, bigint, user};
 use crate::{Matter, Notice, Notices, StoreError};
 
@@ -17,6 +17,7 @@ pub(super) async fn write(
     notice: &Notice,
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    let matter = serde_json::to_value(&notice.matter).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
         "INSERT INTO notices (portal, tag, user_id, matter, written_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT DO NOTHING",
@@ -24,7 +25,7 @@ pub(super) async fn write(
     .bind(portal.as_str())
     .bind(&notice.tag)
     .bind(bigint(notice.to.get()))
-    .bind(Json(&notice.matter))
+    .bind(json(matter))
     .bind(at.to_sqlx())
     .execute(connection)
     .await?;

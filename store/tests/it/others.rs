@@ -6,7 +6,7 @@ use common::ids::LeadId;
 use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps};
 use uuid::Uuid;
 
-use crate::{at, portal, store};
+use crate::{at, portal, store, store_and_database};
 
 #[tokio::test]
 async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
@@ -39,17 +39,83 @@ async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
         body: (0..=u8::MAX).chain([0xc3, 0x28, 0, 0xff]).collect(),
         died_at: at(6),
     };
-    for letter in [&known, &garbage, &known] {
+    let later = DeadLetter { message_id: "0198-2".to_owned(), ..known.clone() };
+    for letter in [&known, &garbage, &later] {
         store.bury(letter).await.unwrap();
     }
     let readable = DeadLetter { reason: "a zero \u{fffd} in words".to_owned(), ..garbage };
-    assert_eq!(store.dead_letters(10).await.unwrap(), [known.clone(), readable.clone(), known.clone()]);
+    assert_eq!(store.dead_letters(10).await.unwrap(), [known.clone(), readable.clone(), later]);
     assert_eq!(store.dead_letters(2).await.unwrap(), [known, readable]);
     let count = |portal: &str, class: &str, count| ((portal.to_owned(), class.to_owned()), count);
     assert_eq!(
         store.dead_letter_counts().await.unwrap(),
         [count("", "poison", 1), count("acme", "transient", 2)].into()
     );
+}
+
+/// Nothing in it but what makes it one of its own.
+pub fn letter(message_id: &str) -> DeadLetter {
+    DeadLetter {
+        message_id: message_id.to_owned(),
+        portal: Some("acme".to_owned()),
+        lead: LeadId::new(42),
+        queue: Some("rota.acme.assignments".to_owned()),
+        kind: "assignment-command".to_owned(),
+        class: "permanent".to_owned(),
+        reason: "refused".to_owned(),
+        attempt: 1,
+        first_seen: None,
+        traceparent: None,
+        body: b"{}".to_vec(),
+        died_at: at(0),
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_comes_twice_is_kept_once_until_it_is_settled() {
+    let (store, mut database) = store_and_database().await;
+    let first = letter("acme/42/1");
+    let others = [
+        DeadLetter { message_id: "acme/42/2".to_owned(), ..first.clone() },
+        DeadLetter { queue: None, ..first.clone() },
+        DeadLetter { attempt: 2, ..first.clone() },
+        DeadLetter { body: b"{ }".to_vec(), ..first.clone() },
+    ];
+    for letter in others.iter().chain([&first, &first]) {
+        store.bury(letter).await.unwrap();
+    }
+    store
+        .bury(&DeadLetter { died_at: at(9), reason: "refused again".to_owned(), ..first.clone() })
+        .await
+        .unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap(), [&others[..], &[first.clone()]].concat());
+
+    sqlx::query("UPDATE dead_letters SET settled_at = died_at, settlement = 'replayed'")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    assert!(store.dead_letter_counts().await.unwrap().is_empty(), "settled ones do not wait");
+    let again = DeadLetter { died_at: at(60), ..first };
+    store.bury(&again).await.unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap().last(), Some(&again), "it died again after a replay");
+    assert_eq!(store.dead_letter_counts().await.unwrap().into_values().sum::<u64>(), 1);
+}
+
+#[tokio::test]
+async fn the_character_zero_in_any_part_of_a_letter_does_not_keep_it_out() {
+    let store = store().await;
+    let zero = DeadLetter {
+        portal: Some("ac\0me".to_owned()),
+        queue: Some("q\0".to_owned()),
+        kind: "k\0".to_owned(),
+        class: "c\0".to_owned(),
+        traceparent: Some("\0".to_owned()),
+        ..letter("i\0d")
+    };
+    store.bury(&zero).await.unwrap();
+    let [kept] = &store.dead_letters(10).await.unwrap()[..] else { panic!("one letter") };
+    assert_eq!((kept.message_id.as_str(), kept.portal.as_deref()), ("i\u{fffd}d", Some("ac\u{fffd}me")));
+    assert_eq!(kept.body, zero.body);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
