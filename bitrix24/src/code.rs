@@ -204,6 +204,23 @@ impl PortalCode {
         }
     }
 
+    /// Whether the code refuses the one method that was called, while others may go on: a module, a scope, a plan or an
+    /// administrator's word that is missing for it. Where REST as a whole is refused, other methods say so too.
+    #[must_use]
+    pub(crate) fn is_of_one_method(&self) -> bool {
+        matches!(
+            self,
+            Self::MethodNotFound
+                | Self::InsufficientScope
+                | Self::AccessDenied
+                | Self::WrongLicense
+                | Self::WrongAuthType
+                | Self::MethodConfirmWaiting
+                | Self::MethodConfirmDenied
+                | Self::AllowedOnlyIntranetUser
+        )
+    }
+
     /// Whether a request answered with this code may have run, at least in part.
     #[must_use]
     pub(crate) fn may_have_run(&self, status: Option<u16>) -> bool {

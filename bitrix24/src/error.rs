@@ -197,6 +197,13 @@ impl PortalError {
         self.says(&["access denied"])
     }
 
+    /// Whether the portal refuses this method, of which nothing follows for others: who can do without it does, and stops
+    /// nothing else. For what cannot be done without, such as reading leads, it is [`FailureClass::Blocked`].
+    #[must_use]
+    pub fn is_of_one_method(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code.is_of_one_method())
+    }
+
     /// Whether the portal refused because of the number of requests; the request did not run.
     #[must_use]
     pub fn is_query_limit(&self) -> bool {
@@ -355,5 +362,20 @@ mod tests {
         };
         assert_eq!(error.class(), FailureClass::Throttled);
         assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn a_method_that_is_refused_says_nothing_of_others() {
+        use PortalCode as C;
+        let of_one_method = |code: &C| {
+            let (method, description) = ("crm.item.add".to_owned(), String::new());
+            PortalError::Refused { method, status: None, code: code.clone(), description }.is_of_one_method()
+        };
+        for code in [C::MethodNotFound, C::InsufficientScope, C::AccessDenied, C::WrongLicense] {
+            assert!(of_one_method(&code), "{code}");
+        }
+        for code in [C::NoAuthFound, C::ExpiredToken, C::OverloadLimit, C::PortalDeleted, C::Core, C::Empty] {
+            assert!(!of_one_method(&code), "{code}");
+        }
     }
 }

@@ -32,9 +32,11 @@ use common::ids::PortalName;
 use common::lifecycle::Stop;
 use common::messages::{EventSource, LeadEvent};
 use serde::Deserialize;
+use store::NewGiving;
 use tokio::net::TcpListener;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::calls::Calls;
 use crate::event::{self, PortalEvent};
 use crate::form::Form;
 use crate::metrics::{IngestMetrics, Received};
@@ -49,6 +51,7 @@ const BODY_MAX: usize = 16 * 1024;
 pub(crate) struct App {
     pub(crate) doors: Doors,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) calls: Calls,
     pub(crate) topology: Arc<Topology>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<IngestMetrics>,
@@ -135,6 +138,11 @@ async fn robot(
     if queue.as_ref().is_some_and(|queue| queue.len() > QUEUE_MAX) {
         return malformed(&app, portal, &format!("`queue` is longer than {QUEUE_MAX} bytes"));
     }
+    if queue.as_ref().is_some_and(|queue| queue.chars().any(char::is_control)) {
+        let error =
+            "`queue` has a control character (such as %00) in it; write the queue's name as in the routing";
+        return malformed(&app, portal, error);
+    }
     let lead = match event::read_robot(&form) {
         Ok(lead) => lead,
         Err(error) => return malformed(&app, portal, &error.to_string()),
@@ -189,8 +197,11 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Form, Refused> {
 }
 
 async fn accept(app: &App, portal: &PortalName, event: LeadEvent) -> Response {
-    let (lead, source, now) = (event.lead, event.source, app.clock.now());
+    let (lead, source, queue, now) = (event.lead, event.source, event.queue.clone(), app.clock.now());
     let message = Message::lead_event(portal, event, now, now);
+    if source == EventSource::Robot {
+        app.calls.note(portal, lead, &NewGiving::of_robot(&message.id, queue.as_deref(), now)).await;
+    }
     let (id, traceparent) = (message.id.clone(), message.headers.traceparent.clone());
     let route = app.topology.to_queue(app.topology.lead_events(portal));
     match app.outbox.put(route, message).await {

@@ -2,9 +2,11 @@
 //!
 //! A request is read strictly ([`form`], [`event`]), its sender proved ([`verify`]), the event
 //! published and confirmed, and only then answered 200 ([`http`]). While the broker takes nothing,
-//! events wait in a file ([`spool`]). The portal never repeats an event, so new leads are also looked
-//! for by their number ([`sweep`]). A queue that a robot names is looked up in the published routing ([`queue_names`]). No request to a portal is made while one of its own is answered.
+//! events wait in a file ([`spool`]). What a robot asks for is noted in the store too, if that answers ([`calls`]), and a
+//! queue that it names is looked up in the published routing ([`queue_names`]). The portal never repeats an event, so new
+//! leads are also looked for by their number ([`sweep`]). No request to a portal is made while one of its own is answered.
 
+mod calls;
 mod event;
 mod form;
 mod http;
@@ -23,6 +25,7 @@ use common::process::{Context, WrongSetup};
 use store::postgres::Postgres;
 use tokio::net::TcpListener;
 
+use crate::calls::Calls;
 use crate::http::App;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
@@ -67,15 +70,17 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
     let drain = Arc::clone(&outbox);
     context.lifecycle.spawn("spool", drain.drain(stop.clone()));
 
+    // Connections are made when a robot calls; the database need not be there.
     let postgres = Postgres::prepare(&config.database.url, QUERIES_AT_ONCE)
         .map_err(|error| WrongSetup(chain(&error)))?;
     let app = App {
         doors: Doors::of(&config.portals),
         outbox: Arc::clone(&outbox),
+        calls: Calls::new(Arc::new(postgres.clone())),
         topology: Arc::clone(&context.topology),
         clock: Arc::clone(&context.clock),
         metrics: Arc::clone(&metrics),
-        queues: QueueNames::new(Arc::new(postgres), Arc::clone(&context.clock)),
+        queues: QueueNames::new(Arc::new(postgres.clone()), Arc::clone(&context.clock)),
         body_timeout: config.http.body_timeout,
     };
     context.lifecycle.spawn("http", http::serve(listener, app, stop.clone()));
@@ -84,5 +89,7 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
         let sweeper = Sweeper::new(&context, &outbox, &metrics)?;
         context.lifecycle.spawn("sweep", sweeper.run(stop));
     }
-    context.run().await.context("running ingest")
+    let result = context.run().await.context("running ingest");
+    postgres.close().await;
+    result
 }

@@ -87,6 +87,8 @@ impl Failure for AssignError {
     fn class(&self) -> FailureClass {
         match self {
             Self::SentElsewhere(..) => FailureClass::Throttled,
+            // Owners are set and people told all the same: it is this lead's deal alone.
+            Self::Deal { error, .. } if error.is_of_one_method() => FailureClass::Permanent,
             // Which of them is to blame is not known; whoever is alone in the end is judged by their own error.
             Self::NotAlone(_) | Self::ShownByItself => FailureClass::Transient,
             // It says nothing about this command, whatever it is.

@@ -33,7 +33,7 @@ impl NotifierMetrics {
                 registry,
                 "rota_assignments_total",
                 "Assignments that are over, by how: assigned, assigned_silently (no notice wanted), \
-                 assigned_not_told (the portal created no notice), kept_by_person, deleted",
+                 assigned_not_told (the portal created no notice, or refuses them), kept_by_person, deleted",
                 &["portal", "outcome"],
             )?,
             seconds: histogram(

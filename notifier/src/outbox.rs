@@ -43,5 +43,5 @@ pub(crate) async fn send(
 
 /// Whether what failed so is not sent again: it may be there, or never will.
 fn is_over(error: &PortalError) -> bool {
-    error.is_ambiguous() || error.class() == FailureClass::Permanent
+    error.is_ambiguous() || error.is_of_one_method() || error.class() == FailureClass::Permanent
 }

@@ -384,6 +384,11 @@ fn judge(
         // Whether that is believed, the handler decides.
         (Some(Ok(Written::NoLead)), _) => (Some(known), WriteEnd::NoLead),
         (_, Some(Err(error))) if error.is_ambiguous() => (None, WriteEnd::NoticeRefused(error)),
+        // The portal has no notices, or the webhook no right to them: nobody can be told, and leads go on.
+        (_, Some(Err(error))) if error.is_of_one_method() => {
+            tracing::error!(event = "notice.refused", lead.id = write.key.lead.get(), error = chain(&error));
+            assigned(ASSIGNED_NOT_TOLD)
+        }
         (_, Some(Err(error))) => (Some(Done { owner_set: true, ..known }), WriteEnd::NoticeRefused(error)),
         (_, Some(Ok(NoticeResult::NotCreated))) => assigned(ASSIGNED_NOT_TOLD),
         (_, None) if !write.told => assigned(ASSIGNED_SILENTLY),
@@ -441,6 +446,22 @@ mod tests {
         assert!(matches!(end, WriteEnd::NoLead));
         let done = done.map(|done| (done.owner_set, done.notified, done.finished));
         assert_eq!(done, Some((false, true, None)));
+    }
+
+    #[test]
+    fn a_portal_without_notices_is_distributed_in_all_the_same() {
+        let missing = PortalError::Refused {
+            method: "im.notify.personal.add".to_owned(),
+            status: None,
+            code: PortalCode::InsufficientScope,
+            description: String::new(),
+        };
+        let (done, end) = judge(&write(false), Some(Ok(Written::Done)), Some(Err(missing.clone())));
+        assert!(matches!(end, WriteEnd::Finished(ASSIGNED_NOT_TOLD)), "{end:?}");
+        assert_eq!(done.map(|done| (done.owner_set, done.notified)), Some((true, false)));
+        // The same words about the owner are not the notice's.
+        let (_, end) = judge(&write(false), Some(Err(missing)), None);
+        assert!(matches!(end, WriteEnd::OwnerRefused(_)), "{end:?}");
     }
 
     #[test]

@@ -77,10 +77,10 @@ impl Clients {
     }
 }
 
-/// Whether it would be refused again in a moment: a right that is missing, or execution time that is used up.
+/// Whether it would be refused again in a moment: a right or a method that is missing, or execution time that is used up.
 fn is_refusal(error: &PortalError) -> bool {
     let used_up = error.is_operation_time_limit() || matches!(error, PortalError::MethodBlocked { .. });
-    used_up || error.class() == FailureClass::Permanent
+    used_up || error.is_of_one_method() || error.class() == FailureClass::Permanent
 }
 
 fn sought(

@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitrix24::lead_reader::Read;
 use bitrix24::{Fields, LeadReader, PortalError};
+use common::broker::Broker;
 use common::broker::topology::Topology;
 use common::broker::worker::{Handler, Outcome, Received};
-use common::broker::{Broker, Message};
 use common::clock::Clock;
 use common::config::TimelineEntries;
 use common::failure::{Failure, FailureClass, HandlerError, chain};
 use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
-use distribution::{Cause, Destination, Lead, LeadError, MAKER_FIELDS, Routing, Tie, TieOf};
+use common::messages::{AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
+use distribution::{Lead, LeadError, MAKER_FIELDS, Routing, Tie, TieOf};
 use jiff::{SignedDuration, Timestamp};
 use store::unseen_leads::{believe_missing, wait_for_right};
 use store::{
@@ -24,6 +24,7 @@ use store::{
 use tokio::sync::{Semaphore, watch};
 
 use crate::clients::Clients;
+use crate::command::{self, Seen};
 use crate::decision::{By, Made, in_line};
 use crate::metrics::RouterMetrics;
 use crate::pool::Wake;
@@ -118,15 +119,7 @@ impl Decide {
                 "the robot's address names a queue that the routing has not; the rules decide",
             );
         }
-        let new = NewGiving {
-            asked_by: id.clone(),
-            cause: Cause::Robot,
-            to: queue.map(|queue| Destination::Queue(queue.into())),
-            from: None,
-            rounds: 1,
-            after: None,
-            at: *occurred_at,
-        };
+        let new = NewGiving::of_robot(id, queue, *occurred_at);
         let epoch = self.store.give_again(&self.portal, payload.lead, &new).await?;
         Ok(epoch.unwrap_or(Epoch::FIRST))
     }
@@ -298,24 +291,9 @@ impl Decide {
         received: &Received<LeadEvent>,
         seen: Option<Seen>,
     ) -> Result<(), HandlerError> {
-        let Verdict::Assign { to, person } = &saved.verdict else { return Ok(()) };
-        let envelope = Envelope {
-            id: saved.key.to_string(),
-            portal: self.portal.clone(),
-            occurred_at: saved.decided_at,
-            payload: AssignmentCommand {
-                lead: saved.key.lead,
-                epoch: saved.key.epoch,
-                from: saved.from,
-                to: *to,
-                person: person.clone(),
-                reason: saved.reason.clone(),
-                looked_at: seen.map(|seen| seen.at),
-                looked_at_with: seen.map(|seen| seen.with),
-                orders: saved.orders.clone(),
-            },
+        let Some(message) = command::message(saved, seen, received.traceparent.clone()) else {
+            return Ok(());
         };
-        let message = Message::first(&envelope, saved.first_seen, received.traceparent.clone());
         let route = self.topology.to_queue(self.topology.assignments(&self.portal));
         self.broker.publish(route, message).await?;
         self.store.published(&saved.key, self.clock.now()).await?;
@@ -328,13 +306,6 @@ fn fields(routing: &Routing) -> Fields {
     let fields = Fields::default().with(routing.fields()).with(MAKER_FIELDS);
     let knows_clients = routing.queues().any(|queue| queue.sticky.is_some());
     if knows_clients { fields.with(["PHONE", "EMAIL"]) } else { fields }
-}
-
-/// When a lead was read, and with how many others.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    at: Timestamp,
-    with: usize,
 }
 
 /// The word for logs and metrics.

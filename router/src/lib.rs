@@ -6,20 +6,24 @@
 //! are given to others ([`answers`]), dead letters are sent again ([`replays`]), the portal is asked who is at work
 //! ([`ask_people`]) and all replicas go by the answer ([`follow_people`], [`local_times`]), a portal without leads is told
 //! ([`leads_mode`]), dead letters are taken into the store ([`dead_letters`]) and somebody is told of them
-//! ([`tell_dead_letters`]), and what waits is
+//! ([`tell_dead_letters`]), what was decided and never carried out is published again ([`overdue`]), what is old is deleted
+//! ([`forget`]), and what waits is
 //! counted ([`gauges`]).
 
 mod answers;
 mod ask_people;
 mod clients;
+mod command;
 mod dead_letters;
 mod decision;
 mod follow_people;
+mod forget;
 mod gauges;
 mod handler;
 mod leads_mode;
 mod local_times;
 mod metrics;
+mod overdue;
 mod pool;
 mod replays;
 mod routing;
@@ -53,11 +57,13 @@ use crate::ask_people::AskPeople;
 use crate::clients::Clients;
 use crate::dead_letters::DeadLetterTaker;
 use crate::follow_people::{FollowPeople, heard_of};
+use crate::forget::Forget;
 use crate::gauges::Gauges;
 use crate::handler::{DECIDING, Decide};
 use crate::leads_mode::LeadsMode;
 use crate::local_times::{LocalTimes, local};
 use crate::metrics::RouterMetrics;
+use crate::overdue::{Overdue, longest, on_its_way};
 use crate::pool::{Pool, Wake};
 use crate::replays::Replays;
 use crate::routing::{Follow, Followed};
@@ -145,6 +151,14 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         context.lifecycle.spawn("dead-letters-told", tell.run(stop.clone()));
     }
     context.lifecycle.spawn("replays", replays.run(stop.clone()));
+    let forget = Forget {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&context.clock),
+        keep: config.keep,
+        overlap: config.ingest.sweep.overlap,
+        holder: Uuid::now_v7(),
+    };
+    context.lifecycle.spawn("forget", forget.run(stop.clone()));
     let gauges = Gauges {
         portals: config.portals.iter().map(|portal| (portal.name.clone(), portal.limits.into())).collect(),
         store,
@@ -216,6 +230,19 @@ impl Shared {
             wake: Arc::clone(&wake),
         };
         context.lifecycle.spawn("held-leads", pool.run(self.stop.clone()));
+        let overdue = Overdue {
+            portal: portal.name.clone(),
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&context.broker),
+            topology: Arc::clone(&context.topology),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&self.metrics),
+            on_its_way: on_its_way(&context.config.retry),
+            longest: longest(&context.config.retry),
+            holder: Uuid::now_v7(),
+            events: BTreeMap::new(),
+        };
+        context.lifecycle.spawn("overdue", overdue.run(self.stop.clone()));
         let timers = AnswerTimers {
             portal: client.for_purpose(Purpose::Background),
             routing: routing.clone(),

@@ -13,6 +13,7 @@ use store::{RosterSource, SavedDecision, Verdict, WaitingLeads};
 
 use crate::answers::Timed;
 use crate::handler::word;
+use crate::overdue::Again;
 
 /// Upper bounds in seconds of the time to an answer: from a minute to a day.
 const ANSWER_SECONDS: [f64; 10] =
@@ -49,6 +50,8 @@ pub(crate) struct RouterMetrics {
     timers: IntCounterVec,
     /// `rota_lead_answer_seconds`
     answer_seconds: HistogramVec,
+    /// `rota_published_again_total`
+    published_again: IntCounterVec,
     clients: ClientCounters,
     portals: Vec<PortalName>,
 }
@@ -159,6 +162,16 @@ impl RosterMetrics {
             )?,
         })
     }
+}
+
+fn published_again(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    counter(
+        registry,
+        "rota_published_again_total",
+        "Messages published again because nothing came of them for longer than a message is on its way: command (decided, \
+         not carried out), event (asked for, not decided)",
+        &["portal", "what"],
+    )
 }
 
 /// What came of the question whose client a lead is.
@@ -279,6 +292,7 @@ impl RouterMetrics {
                 &ANSWER_SECONDS,
                 &["portal"],
             )?,
+            published_again: published_again(registry)?,
             clients: ClientCounters::register(registry)?,
             portals,
         };
@@ -308,6 +322,9 @@ impl RouterMetrics {
             for outcome in ClientWent::ALL.map(ClientWent::as_str) {
                 self.clients.known.with_label_values(&[portal, outcome]).inc_by(0);
             }
+            for what in Again::ALL.map(Again::as_str) {
+                self.published_again.with_label_values(&[portal, what]).inc_by(0);
+            }
             for outcome in Timed::ALL.map(Timed::as_str) {
                 self.timers.with_label_values(&[portal, outcome]).inc_by(0);
             }
@@ -335,6 +352,10 @@ impl RouterMetrics {
 
     pub(crate) fn timed(&self, portal: &PortalName, outcome: Timed) {
         self.timers.with_label_values(&[portal.as_str(), outcome.as_str()]).inc();
+    }
+
+    pub(crate) fn published_again(&self, portal: &PortalName, what: Again) {
+        self.published_again.with_label_values(&[portal.as_str(), what.as_str()]).inc();
     }
 
     pub(crate) fn client_sought(&self, portal: &PortalName, outcome: ClientSearch) {

@@ -140,7 +140,9 @@ pub struct OnCard {
 /// Dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {
-    /// Keeps one; a copy of one that waits changes nothing. Its lead does not count as waiting any more: a dead letter is counted by itself.
+    /// Keeps one. Its lead does not count as waiting any more: a dead letter is counted by itself. The title kept for
+    /// the notice is forgotten. A second copy of a letter that waits for a human changes nothing: it is the same where
+    /// id, queue, attempt and bytes are.
     ///
     /// # Errors
     /// [`StoreError`], throttled.

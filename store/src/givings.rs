@@ -28,6 +28,22 @@ pub struct NewGiving {
     pub at: Timestamp,
 }
 
+impl NewGiving {
+    /// What a robot asks for by the message of this id: the lead is to be given once more, by the rules or to a queue.
+    #[must_use]
+    pub fn of_robot(message_id: &str, queue: Option<&str>, at: Timestamp) -> Self {
+        Self {
+            asked_by: message_id.to_owned(),
+            cause: Cause::Robot,
+            to: queue.map(|queue| Destination::Queue(queue.into())),
+            from: None,
+            rounds: 1,
+            after: None,
+            at,
+        }
+    }
+}
+
 /// Givings that were asked for. What they ask is told to each decision about them: [`crate::Standing::giving`].
 #[async_trait]
 pub trait Givings: Send + Sync + 'static {

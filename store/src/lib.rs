@@ -21,6 +21,7 @@ mod stories;
 mod sweeps;
 mod timeline;
 pub mod unseen_leads;
+mod upkeep;
 mod versions;
 mod waiting;
 
@@ -52,6 +53,7 @@ pub use stories::{LeadStory, Stories, ToldAssignment, ToldDecision, ToldGiving, 
 pub use sweeps::{Seen, SweepLease, Sweeps};
 pub use timeline::{EntryAbout, Timeline, TimelineEntry};
 pub use unseen_leads::{Unseen, UnseenLeads};
+pub use upkeep::{Forgotten, Keep, Overdue, OverdueCall, Upkeep};
 pub use versions::{NewVersion, PublishedVersion, VersionInfo, Versions};
 pub use waiting::{Waiting, WaitingLeads};
 
@@ -74,6 +76,7 @@ pub trait Store:
     + DeadLetters
     + Replays
     + Sweeps
+    + Upkeep
     + RequestBudget
 {
     /// Whether the store answers.
@@ -89,8 +92,9 @@ pub trait Store:
     async fn budget_used(&self, portal: &PortalName, limits: BucketLimits) -> Result<u32, StoreError>;
 }
 
-/// The store did not do what was asked. The message is put off and no attempt of it is used up: that our
-/// own database is away is not its fault. Cheap to clone: a pack's failure goes to every message in it.
+/// The store did not do what was asked. Mostly the message is put off and no attempt of it is used up: that our own
+/// database is away is not its fault. Only what the database refuses because of what is in the message never works
+/// ([`postgres::class_of`]). Cheap to clone: a pack's failure goes to every message in it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}")]
 pub struct StoreError {
@@ -113,6 +117,6 @@ impl StoreError {
 
 impl Failure for StoreError {
     fn class(&self) -> FailureClass {
-        FailureClass::Throttled
+        postgres::class_of(&*self.source)
     }
 }

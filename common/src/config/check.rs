@@ -29,6 +29,18 @@ impl Config {
         {
             wrong(every < Duration::from_secs(1) || every > day, format!("{key} must be 1s to 24h"));
         }
+        let days = |days: u64| Duration::from_hours(24 * days);
+        for (key, age, least) in [
+            ("dead_letters", self.keep.dead_letters, 1),
+            // What somebody was given is counted by the day, and what is unfinished is tried for one.
+            ("decisions", self.keep.decisions, 7),
+            ("titles", self.keep.titles, 1),
+        ] {
+            wrong(
+                !(days(least)..=days(36_500)).contains(&age),
+                format!("keep.{key} must be {least}d to 36500d"),
+            );
+        }
         wrong(
             !(1..=100).contains(&self.database.connections),
             "database.connections must be 1 to 100".to_owned(),

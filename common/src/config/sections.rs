@@ -42,6 +42,8 @@ pub struct Config {
     pub notifier: Stage,
     /// Requests to portals.
     pub portal_requests: PortalRequests,
+    /// How long what is done is kept.
+    pub keep: Keep,
     /// The portals.
     pub portals: Vec<Portal>,
 }
@@ -176,6 +178,19 @@ pub struct Roster {
 pub struct Stage {
     #[serde(deserialize_with = "number")]
     pub in_flight: u16,
+}
+
+/// See `keep` in `config/default.yaml`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is explained in config/default.yaml")]
+pub struct Keep {
+    #[serde(deserialize_with = "wait")]
+    pub dead_letters: Duration,
+    #[serde(deserialize_with = "wait")]
+    pub decisions: Duration,
+    #[serde(deserialize_with = "wait")]
+    pub titles: Duration,
 }
 
 /// See `portal_requests` in `config/default.yaml`.
@@ -358,6 +373,13 @@ impl Default for Roster {
 impl Default for Stage {
     fn default() -> Self {
         Self { in_flight: 1000 }
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        Self { dead_letters: days(30), decisions: days(400), titles: days(7) }
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) fn waits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Du
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {
-    let wait = text.parse::<jiff::SignedDuration>().ok().and_then(|wait| Duration::try_from(wait).ok());
-    wait.ok_or_else(|| format!("`{text}` is not a wait; write 250ms, 5s, 2m or 1h"))
+    let days = text.trim().strip_suffix('d').and_then(|days| days.trim_end().parse::<u64>().ok());
+    let days = days.and_then(|days| Some(Duration::from_secs(days.checked_mul(24 * 60 * 60)?)));
+    let wait = || text.parse::<jiff::SignedDuration>().ok().and_then(|wait| Duration::try_from(wait).ok());
+    days.or_else(wait).ok_or_else(|| format!("`{text}` is not a wait; write 250ms, 5s, 2m, 1h or 30d"))
 }

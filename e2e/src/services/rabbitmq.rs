@@ -126,6 +126,18 @@ impl RabbitMq {
         drop(self.running.take());
     }
 
+    /// Kills it, deletes all its data, and starts it again with the same ports: a disk that was lost.
+    ///
+    /// # Errors
+    ///
+    /// Its data cannot be deleted, or it does not start in time.
+    pub fn lose_disk(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        fs::remove_dir_all(self.dir.join("data")).context("delete RabbitMQ's data")?;
+        fs::create_dir_all(self.dir.join("data"))?;
+        self.launch()
+    }
+
     /// Stops it, if it runs, and starts it again with the same ports and data. To restart after a crash, call
     /// [`RabbitMq::kill`] before.
     ///

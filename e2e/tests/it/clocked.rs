@@ -24,6 +24,7 @@ pub struct Clocked {
     pub portal: PortalControl,
     pub ground: Ground,
     pub store: Postgres,
+    pub events_url: String,
     clock: ManualClock,
     routers: Vec<u16>,
     stop: Stop,
@@ -33,7 +34,12 @@ pub struct Clocked {
 impl Clocked {
     /// One ingest, and as many others as planned, at this time.
     pub async fn start(plan: &Plan, at: &str) -> Self {
-        let ground = Ground::prepare(&amqp_url(), &database_url(), plan).await.unwrap();
+        Self::start_on(&amqp_url(), plan, at).await
+    }
+
+    /// The same on this broker.
+    pub async fn start_on(amqp_url: &str, plan: &Plan, at: &str) -> Self {
+        let ground = Ground::prepare(amqp_url, &database_url(), plan).await.unwrap();
         let clock = ManualClock::starting_at(at.parse().unwrap());
         let (stop, mut stages, mut admins) = (Stop::default(), JoinSet::new(), Vec::new());
         let mut context = async |stage| {
@@ -55,15 +61,38 @@ impl Clocked {
         }
         let routers = admins.iter().filter(|(stage, _)| *stage == "router").map(|(_, port)| *port).collect();
         let store = Postgres::prepare(&ground.database_url.clone().into(), 2).unwrap();
-        let clocked = Self { portal: ground.portal.clone(), ground, store, clock, routers, stop, stages };
+        let events_url = Ground::events_url(port);
+        let portal = ground.portal.clone();
+        let clocked = Self { portal, ground, store, events_url, clock, routers, stop, stages };
         for (stage, port) in admins {
             let url = format!("http://127.0.0.1:{port}/ready");
             let ready = async || Ok(matches!(send(client()?.get(&url)).await, Ok((200, _))));
             clocked.wait_for(&format!("{stage} is ready"), ready).await;
         }
-        let events_to = Ground::events_url(port);
-        clocked.portal.change_settings(&json!({ "events_to": events_to })).await.unwrap();
+        clocked.portal.change_settings(&json!({ "events_to": clocked.events_url })).await.unwrap();
         clocked
+    }
+
+    /// Starts one notifier more.
+    pub async fn start_notifier(&mut self) {
+        let (context, _) = self.context("notifier").await;
+        self.stages.spawn(notifier::run(context));
+    }
+
+    /// Starts one router more.
+    pub async fn start_router(&mut self) {
+        let (context, port) = self.context("router").await;
+        self.routers.push(port);
+        self.stages.spawn(router::run(context));
+    }
+
+    async fn context(&self, stage: &'static str) -> (Context, u16) {
+        let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = admin.local_addr().unwrap().port();
+        let config = Config::load(Some(&self.ground.config())).unwrap();
+        let mut context = Context::start(stage, config, admin, self.stop.clone()).unwrap();
+        context.clock = std::sync::Arc::new(self.clock.clone());
+        (context, port)
     }
 
     /// The time.

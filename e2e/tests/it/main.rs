@@ -16,6 +16,7 @@ mod leads_mode;
 mod line;
 mod observability;
 mod orders;
+mod overdue;
 mod pipeline;
 mod presence;
 mod robots;

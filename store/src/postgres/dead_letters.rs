@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 
+use super::text::text;
 use super::{Postgres, bigint, notices};
 use crate::{
     DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, Matter, Notice, OnCard, Refused,
@@ -213,22 +214,24 @@ impl DeadLetters for Postgres {
             "WITH waits_no_more AS (
                  DELETE FROM waiting_leads WHERE portal = $2 AND lead_id = $12
                     AND state = CASE WHEN $4 = $13 THEN 'undecided' ELSE 'assigned' END
+             ), is_not_told AS (
+                 UPDATE decisions SET title = NULL
+                 WHERE portal = $2 AND lead_id = $12 AND title IS NOT NULL AND $4 <> $13
              )
              INSERT INTO dead_letters (message_id, portal, queue, type, class, reason, attempt,
                                        first_seen, traceparent, body, died_at, lead_id)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT (message_id, coalesce(queue, ''), attempt, sha256(body)) WHERE settled_at IS NULL DO NOTHING",
         )
-        .bind(&letter.message_id)
-        .bind(&letter.portal)
-        .bind(&letter.queue)
-        .bind(&letter.kind)
-        .bind(&letter.class)
-        // The only byte that PostgreSQL's text cannot hold.
-        .bind(letter.reason.replace('\0', "\u{fffd}"))
+        .bind(text(&letter.message_id))
+        .bind(letter.portal.as_deref().map(text))
+        .bind(letter.queue.as_deref().map(text))
+        .bind(text(&letter.kind))
+        .bind(text(&letter.class))
+        .bind(text(&letter.reason))
         .bind(i32::try_from(letter.attempt).unwrap_or(i32::MAX))
         .bind(letter.first_seen.map(ToSqlx::to_sqlx))
-        .bind(&letter.traceparent)
+        .bind(letter.traceparent.as_deref().map(text))
         .bind(&letter.body)
         .bind(letter.died_at.to_sqlx())
         .bind(letter.lead.map(|lead| bigint(lead.get())))

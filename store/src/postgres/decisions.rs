@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
-use common::messages::{AssignmentKey, Orders};
+use common::messages::{AssignmentKey, Deal, Orders};
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
+use super::text::{json, text};
 use super::{Postgres, answers, bigint, givings, ledgers, line, notices, timeline, user, waiting};
 use crate::{
     Counting, Decide, Decided, Decisions, Given, NewDecision, Related, SavedDecision, Standing, StoreError,
@@ -69,7 +70,7 @@ fn outcome(verdict: &Verdict) -> &'static str {
     }
 }
 
-async fn find(
+pub(super) async fn find(
     connection: &mut PgConnection,
     key: &AssignmentKey,
 ) -> Result<Option<SavedDecision>, sqlx::Error> {
@@ -169,12 +170,34 @@ async fn owners(
     Ok(rows.into_iter().filter_map(owner).collect())
 }
 
+/// The decision in texts that the database can hold: titles, names of stages and what a robot names come from outside.
+fn storable(new: NewDecision) -> NewDecision {
+    let owned = |part: String| text(&part).into_owned();
+    let verdict = match new.verdict {
+        Verdict::Assign { to, person } => Verdict::Assign { to, person: owned(person) },
+        Verdict::Hold { .. } | Verdict::Skip => new.verdict,
+    };
+    let set = new.orders.set.into_iter().map(|(field, value)| (owned(field), json(value))).collect();
+    let deal = new.orders.deal.map(|deal| Deal { stage: deal.stage.map(owned), ..deal });
+    NewDecision {
+        verdict,
+        queue: new.queue.map(owned),
+        rule: new.rule.map(owned),
+        reason: owned(new.reason),
+        explanation: json(new.explanation),
+        orders: Orders { set, deal },
+        title: new.title.map(owned),
+        ..new
+    }
+}
+
 async fn save(
     connection: &mut PgConnection,
     key: &AssignmentKey,
     new: NewDecision,
     released: bool,
 ) -> Result<SavedDecision, sqlx::Error> {
+    let new = storable(new);
     let (lead, epoch) = (bigint(key.lead.get()), bigint(key.epoch.0.into()));
     let (to, person, look_again_at) = match &new.verdict {
         Verdict::Assign { to, person } => (Some(bigint(to.get())), Some(person.as_str()), None),
@@ -211,8 +234,7 @@ async fn save(
     .bind(new.decided_at.to_sqlx())
     .bind(look_again_at)
     .bind(Json(&new.orders))
-    // The only character that PostgreSQL's text cannot hold.
-    .bind(new.title.map(|title| title.replace('\0', "\u{fffd}")))
+    .bind(new.title)
     .bind(released)
     .execute(&mut *connection)
     .await?;

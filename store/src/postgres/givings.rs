@@ -7,6 +7,7 @@ use distribution::{Cause, Destination, Giving, Name};
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
+use super::text::text;
 use super::{Postgres, bigint, ledgers, user};
 use crate::{Givings, NewGiving, StoreError};
 
@@ -102,7 +103,7 @@ pub(super) async fn opened_by(
     let opened: Option<i32> =
         sqlx::query_scalar("SELECT epoch FROM givings WHERE portal = $1 AND asked_by = $2")
             .bind(portal.as_str())
-            .bind(asked_by)
+            .bind(text(asked_by))
             .fetch_optional(connection)
             .await?;
     Ok(opened.map(epoch))
@@ -121,8 +122,8 @@ pub(super) async fn open(
     let Some((number, round)) = place(connection, portal, lead, new).await? else { return Ok(None) };
     let (queue, person) = match &new.to {
         None => (None, None),
-        Some(Destination::Queue(queue)) => (Some(queue.as_str()), None),
-        Some(Destination::Person(person)) => (None, Some(person.as_str())),
+        Some(Destination::Queue(queue)) => (Some(text(queue)), None),
+        Some(Destination::Person(person)) => (None, Some(text(person))),
     };
     sqlx::query(
         "INSERT INTO givings (portal, lead_id, epoch, asked_by, cause, queue, person, from_user, rounds, round,
@@ -136,7 +137,7 @@ pub(super) async fn open(
     .bind(portal.as_str())
     .bind(bigint(lead.get()))
     .bind(number)
-    .bind(&new.asked_by)
+    .bind(text(&new.asked_by))
     .bind(new.cause.as_str())
     .bind(queue)
     .bind(person)

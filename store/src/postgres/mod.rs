@@ -16,8 +16,10 @@ mod replays;
 mod rosters;
 mod stories;
 mod sweeps;
+mod text;
 mod timeline;
 mod unseen_leads;
+mod upkeep;
 mod versions;
 mod waiting;
 
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::budget::BucketLimits;
+use common::failure::FailureClass;
 use common::ids::{PortalName, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -94,6 +97,24 @@ impl Postgres {
 /// Whether the server refuses only because it starts or stops (class 57P, or too many connections).
 fn starting(code: Option<&str>) -> bool {
     code.is_some_and(|code| code.starts_with("57P") || code == "53300")
+}
+
+/// The class of a failure, by the database's code (SQLSTATE).
+///
+/// | code | means | class |
+/// |---|---|---|
+/// | 22… | a value that a column cannot hold: the character zero, a number out of range | permanent |
+/// | 23… | a value that a constraint forbids | permanent |
+/// | 54… | a value that is too large for an index or a row | permanent |
+/// | 42… | no such table or column: another version of the schema, which passes with the end of an update | throttled |
+/// | others, none | the database is away, stops, is full, or gave up a transaction | throttled |
+///
+/// Source: PostgreSQL's manual, appendix "Error Codes".
+pub(crate) fn class_of(error: &(dyn std::error::Error + Send + Sync + 'static)) -> FailureClass {
+    let database = error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    let code = database.and_then(sqlx::error::DatabaseError::code);
+    let by_value = |code: &str| ["22", "23", "54"].iter().any(|class| code.starts_with(class));
+    if code.as_deref().is_some_and(by_value) { FailureClass::Permanent } else { FailureClass::Throttled }
 }
 
 #[async_trait]

@@ -6,10 +6,15 @@ use common::messages::{AssignmentKey, Epoch};
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 
+use super::text::json;
 use super::{Postgres, bigint, user};
 use crate::{Matter, Notice, Notices, SavedDecision, StoreError, Verdict};
+
+/// As the database can hold it.
+fn stored(matter: &Matter) -> Result<serde_json::Value, sqlx::Error> {
+    Ok(json(serde_json::to_value(matter).map_err(|error| sqlx::Error::Encode(error.into()))?))
+}
 
 /// In the transaction that gives a reason for it.
 pub(super) async fn write(
@@ -18,6 +23,7 @@ pub(super) async fn write(
     notice: &Notice,
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    let matter = stored(&notice.matter)?;
     sqlx::query(
         "INSERT INTO notices (portal, tag, user_id, matter, written_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT DO NOTHING",
@@ -25,7 +31,7 @@ pub(super) async fn write(
     .bind(portal.as_str())
     .bind(&notice.tag)
     .bind(bigint(notice.to.get()))
-    .bind(Json(&notice.matter))
+    .bind(matter)
     .bind(at.to_sqlx())
     .execute(connection)
     .await?;
@@ -45,7 +51,7 @@ pub(super) async fn write_loss(
     }
     // Marked like the timer's, so that of the two only one can be there.
     let before = AssignmentKey { epoch: Epoch(key.epoch.0.saturating_sub(1)), ..key.clone() };
-    let matter = Matter::GivenAway { lead: key.lead, person: person.clone() };
+    let matter = stored(&Matter::GivenAway { lead: key.lead, person: person.clone() })?;
     sqlx::query(
         "INSERT INTO notices (portal, tag, user_id, matter, written_at, lead_id, epoch)
          SELECT $1, $2, $3, $4, $5, $6, $7 WHERE NOT EXISTS (
@@ -56,7 +62,7 @@ pub(super) async fn write_loss(
     .bind(key.portal.as_str())
     .bind(format!("{before}/taken"))
     .bind(bigint(loser.get()))
-    .bind(Json(matter))
+    .bind(matter)
     .bind(saved.decided_at.to_sqlx())
     .bind(bigint(key.lead.get()))
     .bind(i32::try_from(key.epoch.0).unwrap_or(i32::MAX))

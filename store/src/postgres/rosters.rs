@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use super::text::{json, text};
 use super::{Postgres, bigint, user};
 use crate::{NewReading, OwnAbsence, OwnKind, Reading, RosterSource, RosterState, Rosters, StoreError};
 
@@ -111,9 +112,9 @@ impl Rosters for Postgres {
             )
             .bind(portal.as_str())
             .bind(source.as_str())
-            .bind(said.as_ref().ok())
+            .bind(said.as_ref().ok().cloned().map(json))
             .bind(said.as_ref().ok().map(|_| at.to_sqlx()))
-            .bind(said.as_ref().err())
+            .bind(said.as_ref().err().map(|problem| text(problem)))
             .execute(&mut *transaction)
             .await
             .map_err(&failed)?;

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
+use super::text::text as storable;
 use super::{Postgres, bigint};
 use crate::{EntryAbout, SavedDecision, StoreError, Timeline, TimelineEntry, Verdict};
 
@@ -32,7 +33,7 @@ pub(super) async fn decided(
     .bind(bigint(key.lead.get()))
     .bind(bigint(key.epoch.0.into()))
     .bind(outcome)
-    .bind(text)
+    .bind(storable(text))
     .bind(saved.decided_at.to_sqlx())
     .execute(connection)
     .await?;

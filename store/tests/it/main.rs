@@ -14,6 +14,7 @@ mod rosters;
 mod schema;
 mod timeline;
 mod unseen_leads;
+mod upkeep;
 mod versions;
 
 use common::ids::{LeadId, PortalName, UserId};
@@ -42,6 +43,14 @@ async fn store() -> Postgres {
     let store = Postgres::prepare(&empty_database().await, 8).unwrap();
     store.migrate().await.unwrap();
     store
+}
+
+/// A store, and a connection to its database for what the store does not do.
+async fn store_and_database() -> (Postgres, PgConnection) {
+    let url = empty_database().await;
+    let store = Postgres::prepare(&url, 8).unwrap();
+    store.migrate().await.unwrap();
+    (store, PgConnection::connect(secrecy::ExposeSecret::expose_secret(&url)).await.unwrap())
 }
 
 fn portal(name: &str) -> PortalName {

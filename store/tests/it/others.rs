@@ -9,9 +9,9 @@ use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps, Verdict, Waiting 
 use uuid::Uuid;
 
 use crate::decisions::{decide, decision};
-use crate::{at, key, lead, portal, store};
+use crate::{at, key, lead, portal, store, store_and_database};
 
-fn letter() -> DeadLetter {
+fn known() -> DeadLetter {
     DeadLetter {
         message_id: "0198-1".to_owned(),
         portal: Some("acme".to_owned()),
@@ -31,7 +31,7 @@ fn letter() -> DeadLetter {
 #[tokio::test]
 async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
     let store = store().await;
-    let known = letter();
+    let known = known();
     let garbage = DeadLetter {
         message_id: String::new(),
         portal: None,
@@ -46,17 +46,83 @@ async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
         body: (0..=u8::MAX).chain([0xc3, 0x28, 0, 0xff]).collect(),
         died_at: at(6),
     };
-    for letter in [&known, &garbage, &known] {
+    let later = DeadLetter { message_id: "0198-2".to_owned(), ..known.clone() };
+    for letter in [&known, &garbage, &later] {
         store.bury(letter).await.unwrap();
     }
     let readable = DeadLetter { reason: "a zero \u{fffd} in words".to_owned(), ..garbage };
-    assert_eq!(store.dead_letters(10).await.unwrap(), [known.clone(), readable.clone()]);
+    assert_eq!(store.dead_letters(10).await.unwrap(), [known.clone(), readable.clone(), later]);
     assert_eq!(store.dead_letters(2).await.unwrap(), [known, readable]);
     let count = |portal: &str, class: &str, count| ((portal.to_owned(), class.to_owned()), count);
     assert_eq!(
         store.dead_letter_counts().await.unwrap(),
         [count("", "poison", 1), count("acme", "transient", 1)].into()
     );
+}
+
+/// Nothing in it but what makes it one of its own.
+pub fn letter(message_id: &str) -> DeadLetter {
+    DeadLetter {
+        message_id: message_id.to_owned(),
+        portal: Some("acme".to_owned()),
+        lead: LeadId::new(42),
+        queue: Some("rota.acme.assignments".to_owned()),
+        kind: "assignment-command".to_owned(),
+        class: "permanent".to_owned(),
+        reason: "refused".to_owned(),
+        attempt: 1,
+        first_seen: None,
+        traceparent: None,
+        body: b"{}".to_vec(),
+        died_at: at(0),
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_comes_twice_is_kept_once_until_it_is_settled() {
+    let (store, mut database) = store_and_database().await;
+    let first = letter("acme/42/1");
+    let others = [
+        DeadLetter { message_id: "acme/42/2".to_owned(), ..first.clone() },
+        DeadLetter { queue: None, ..first.clone() },
+        DeadLetter { attempt: 2, ..first.clone() },
+        DeadLetter { body: b"{ }".to_vec(), ..first.clone() },
+    ];
+    for letter in others.iter().chain([&first, &first]) {
+        store.bury(letter).await.unwrap();
+    }
+    store
+        .bury(&DeadLetter { died_at: at(9), reason: "refused again".to_owned(), ..first.clone() })
+        .await
+        .unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap(), [&others[..], std::slice::from_ref(&first)].concat());
+
+    sqlx::query("UPDATE dead_letters SET settled_at = died_at, settlement = 'replayed'")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    assert!(store.dead_letter_counts().await.unwrap().is_empty(), "settled ones do not wait");
+    let again = DeadLetter { died_at: at(60), ..first };
+    store.bury(&again).await.unwrap();
+    assert_eq!(store.dead_letters(10).await.unwrap().last(), Some(&again), "it died again after a replay");
+    assert_eq!(store.dead_letter_counts().await.unwrap().into_values().sum::<u64>(), 1);
+}
+
+#[tokio::test]
+async fn the_character_zero_in_any_part_of_a_letter_does_not_keep_it_out() {
+    let store = store().await;
+    let zero = DeadLetter {
+        portal: Some("ac\0me".to_owned()),
+        queue: Some("q\0".to_owned()),
+        kind: "k\0".to_owned(),
+        class: "c\0".to_owned(),
+        traceparent: Some("\0".to_owned()),
+        ..letter("i\0d")
+    };
+    store.bury(&zero).await.unwrap();
+    let [kept] = &store.dead_letters(10).await.unwrap()[..] else { panic!("one letter") };
+    assert_eq!((kept.message_id.as_str(), kept.portal.as_deref()), ("i\u{fffd}d", Some("ac\u{fffd}me")));
+    assert_eq!(kept.body, zero.body);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +163,7 @@ async fn a_lead_that_was_found_is_published_again_until_something_comes_of_it() 
     };
     decide(&store, &key(2), decision(Verdict::Skip)).await;
     decide(&store, &AssignmentKey { epoch: Epoch(2), ..key(3) }, decision(Verdict::Skip)).await;
-    let letter = DeadLetter { lead: Some(key(4).lead), kind: "lead-event".to_owned(), ..letter() };
+    let letter = DeadLetter { lead: Some(key(4).lead), kind: "lead-event".to_owned(), ..known() };
     store.bury(&letter).await.unwrap();
     let leads = [6, 5, 4, 3, 2, 1].map(lead);
     let found = async |now: i64| store.note_found(&acme, &leads, at(now), at(now + 60)).await.unwrap();
