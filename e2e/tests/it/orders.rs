@@ -110,6 +110,24 @@ async fn a_deal_refused_for_a_moment_is_created_without_a_second_notice() {
 }
 
 #[tokio::test]
+async fn a_portal_that_has_no_deals_blocks_no_lead() {
+    let pipeline = started().await;
+    let error =
+        json!({ "status": 404, "code": "ERROR_METHOD_NOT_FOUND", "description": "Method not found!" });
+    let refused = json!({ "method": "crm.item.add", "kind": { "error": error } });
+    pipeline.portal.add_fault(&refused).await.unwrap();
+    add(&pipeline, "vk_retarget", json!({})).await;
+    let dead = ["portal=\"acme\"", "class=\"permanent\""];
+    let is_dead = async || Ok(pipeline.metric("router", "rota_dead_letters", &dead).await? == 1.0);
+    pipeline.wait_for("there is a dead letter", SOON * 3, is_dead).await.unwrap();
+    assert_eq!(pipeline.ready("notifier-1").await.unwrap().0, 200, "the portal is not blocked");
+    add(&pipeline, "fields", json!({})).await;
+    wait_for_notices(&pipeline, 2).await;
+    let log = pipeline.log_text("notifier-1");
+    assert!(log.contains("the owner is set and told; creating the deal in funnel 5, stage C5:NEW"), "{log}");
+}
+
+#[tokio::test]
 async fn a_funnel_that_does_not_exist_is_a_dead_letter_and_the_lead_has_its_owner() {
     let pipeline = started().await;
     add(&pipeline, "wrong", json!({})).await;
