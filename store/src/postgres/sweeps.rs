@@ -62,9 +62,9 @@ impl Sweeps for Postgres {
         let ids: Vec<i64> = leads.iter().map(|lead| bigint(lead.get())).collect();
         let rows: Vec<i64> = sqlx::query_scalar(
             "INSERT INTO waiting_leads (portal, lead_id, epoch, state, first_seen, publish_again_at)
-             SELECT $1, id, 1, 'undecided', $3, $5 FROM unnest($2::bigint[]) AS id
-             WHERE NOT EXISTS (SELECT FROM decisions WHERE portal = $1 AND lead_id = id)
-               AND NOT EXISTS (SELECT FROM dead_letters WHERE portal = $1 AND lead_id = id AND type = $4)
+             SELECT $1, number, 1, 'undecided', $3, $5 FROM unnest($2::bigint[]) AS found (number)
+             WHERE NOT EXISTS (SELECT FROM decisions WHERE portal = $1 AND lead_id = number)
+               AND NOT EXISTS (SELECT FROM dead_letters WHERE portal = $1 AND lead_id = number AND type = $4)
              ON CONFLICT DO NOTHING
              RETURNING lead_id",
         )

@@ -56,7 +56,7 @@ async fn dead_letters_keep_every_byte_and_are_counted_by_portal_and_class() {
     let count = |portal: &str, class: &str, count| ((portal.to_owned(), class.to_owned()), count);
     assert_eq!(
         store.dead_letter_counts().await.unwrap(),
-        [count("", "poison", 1), count("acme", "transient", 1)].into()
+        [count("", "poison", 1), count("acme", "transient", 2)].into()
     );
 }
 
