@@ -133,12 +133,7 @@ impl Pack {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::LeadId;
-    use common::messages::{AssignmentKey, Epoch};
-    use serde_json::Map;
-
     use super::*;
-    use crate::trust::Company;
 
     fn wording(digest_over: u32) -> Wording {
         let portal = format!(
@@ -149,20 +144,7 @@ mod tests {
     }
 
     fn ready(lead: u64, to: u64) -> Ready {
-        let lead = LeadId::new(lead).unwrap();
-        let write = Write {
-            key: AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST },
-            from: UserId::new(1),
-            to: UserId::new(to).unwrap(),
-            seen_ago: None,
-            seen_with: 1,
-            owner_set: false,
-            fields: Map::new(),
-            title: "Flat".to_owned(),
-            told: false,
-            more_to_do: false,
-            company: Company::Any,
-        };
+        let write = Write { title: "Flat".to_owned(), ..Write::plain(lead, to) };
         Ready { write, set_owner: true }
     }
 

@@ -116,9 +116,8 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use bitrix24::PortalError;
-    use common::ids::{LeadId, UserId};
+    use common::ids::LeadId;
     use common::messages::Epoch;
-    use serde_json::Map;
 
     use super::*;
 
@@ -128,19 +127,7 @@ mod tests {
     }
 
     fn write(company: Company) -> Write {
-        Write {
-            key: key(1),
-            from: UserId::new(1),
-            to: UserId::new(9).unwrap(),
-            seen_ago: None,
-            seen_with: 1,
-            owner_set: false,
-            fields: Map::new(),
-            title: String::new(),
-            told: false,
-            more_to_do: false,
-            company,
-        }
+        Write { company, ..Write::plain(1, 9) }
     }
 
     /// How many of the leads with these limits are in one pack; 0 is none.

@@ -49,6 +49,28 @@ pub(crate) struct Write {
     pub(crate) company: Company,
 }
 
+#[cfg(test)]
+impl Write {
+    /// Gives a lead of user 1 to another, and nothing besides.
+    pub(crate) fn plain(lead: u64, to: u64) -> Self {
+        let portal = "acme".parse().expect("a name");
+        let lead = LeadId::new(lead).expect("a lead");
+        Self {
+            key: AssignmentKey { portal, lead, epoch: common::messages::Epoch::FIRST },
+            from: UserId::new(1),
+            to: UserId::new(to).expect("a user"),
+            seen_ago: None,
+            seen_with: 1,
+            owner_set: false,
+            fields: Map::new(),
+            title: String::new(),
+            told: false,
+            more_to_do: false,
+            company: Company::Any,
+        }
+    }
+}
+
 /// How that ended.
 #[derive(Debug)]
 pub(crate) enum WriteEnd {
@@ -398,25 +420,10 @@ fn judge(
 
 #[cfg(test)]
 mod tests {
-    use common::messages::Epoch;
-
     use super::*;
 
     fn write(told: bool) -> Ready {
-        let lead = LeadId::new(42).unwrap();
-        let write = Write {
-            key: AssignmentKey { portal: "acme".parse().unwrap(), lead, epoch: Epoch::FIRST },
-            from: UserId::new(1),
-            to: UserId::new(9).unwrap(),
-            seen_ago: None,
-            seen_with: 1,
-            owner_set: false,
-            fields: Map::new(),
-            title: String::new(),
-            told,
-            more_to_do: false,
-            company: Company::Any,
-        };
+        let write = Write { told, ..Write::plain(42, 9) };
         Ready { write, set_owner: true }
     }
 
