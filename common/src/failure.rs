@@ -57,7 +57,8 @@ pub trait Failure: std::error::Error + Send + Sync + 'static {
         None
     }
 
-    /// Whether the message may be put off whatever its age: what it waits for began only now, or has a limit of its own.
+    /// Whether the message may be put off however long it was before: what it waits for began only now, or has a limit of
+    /// its own.
     fn is_patient(&self) -> bool {
         false
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::failure::FailureClass;
+
 /// The waits between attempts, and the limits of patience.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -14,7 +16,7 @@ pub struct RetryPolicy {
     /// becomes a dead letter. The default 5 s, 30 s, 2 min, 10 min, 1 h sums up to 1 h 12 min 35 s:
     /// longer than a portal's maintenance, shorter than a working day.
     pub delays: Vec<Duration>,
-    /// How long a message may be put off as throttled, counted from its first sight.
+    /// How long a message may be put off as throttled, without another failure between.
     pub throttled_for: Duration,
     /// How long consuming stops when the portal refuses everybody, before one message probes it.
     pub blocked_pause: Duration,
@@ -53,6 +55,8 @@ pub struct Attempt {
     pub number: u32,
     /// When the first process of ours saw what the message is about.
     pub first_seen: Timestamp,
+    /// Since when it has been put off as throttled, and nothing else.
+    pub throttled_since: Option<Timestamp>,
 }
 
 impl Attempt {
@@ -60,6 +64,25 @@ impl Attempt {
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         Duration::try_from(now.duration_since(self.first_seen)).unwrap_or_default()
+    }
+
+    /// How long it has been put off as throttled. The age of a lead does not count: it may have been held for days, and
+    /// come to a portal that has no time for the first time.
+    #[must_use]
+    pub fn throttled_for(&self, now: Timestamp) -> Duration {
+        let since = self.throttled_since.map(|since| Duration::try_from(now.duration_since(since)));
+        since.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The same try after it failed now.
+    #[must_use]
+    pub fn failed(self, class: FailureClass, now: Timestamp) -> Self {
+        let throttled_since = match class {
+            FailureClass::Throttled => self.throttled_since.or(Some(now)),
+            FailureClass::Blocked => self.throttled_since,
+            FailureClass::Transient | FailureClass::Permanent | FailureClass::Poison => None,
+        };
+        Self { throttled_since, ..self }
     }
 }
 

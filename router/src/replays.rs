@@ -166,7 +166,7 @@ impl Replays {
     }
 }
 
-/// The same bytes as a first attempt; first seen now, or it would be given up again at once for its age.
+/// The same bytes as a first attempt; first seen now, as a lead's wait does not count while it lay dead.
 fn as_it_was(letter: &DeadLetter, now: Timestamp) -> Message {
     Message {
         id: letter.message_id.clone(),

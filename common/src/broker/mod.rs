@@ -28,6 +28,8 @@ pub struct Headers {
     pub attempt: Option<u32>,
     /// `x-rota-first-seen`: when the first process of ours saw the matter.
     pub first_seen: Option<Timestamp>,
+    /// `x-rota-throttled-since`: since when it has been put off as throttled, without anything else between.
+    pub throttled_since: Option<Timestamp>,
     /// `x-rota-queue`: the work queue the message failed in.
     pub queue: Option<String>,
     /// `x-rota-class`: the class of the last failure.
@@ -88,6 +90,7 @@ impl Message {
         Attempt {
             number: self.headers.attempt.unwrap_or(1).max(1),
             first_seen: self.headers.first_seen.unwrap_or(now),
+            throttled_since: self.headers.throttled_since,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! | outcome | settlement | counts as an attempt |
 //! |---|---|---|
 //! | done, or nothing to do | ack | |
-//! | throttled | delay, never sooner than told; too old: dead letter | no |
+//! | throttled | delay, never sooner than told; for too long: dead letter | no |
 //! | transient | next delay; after the last one dead letter | yes |
 //! | blocked | delay, and the worker stops consuming | no |
 //! | permanent, poison | dead letter with the reason, bytes untouched | |
@@ -44,14 +44,14 @@ pub enum Settlement {
 pub fn settlement(
     failure: Option<(FailureClass, Option<Duration>)>,
     attempt: Attempt,
-    age: Duration,
+    throttled_for: Duration,
     policy: &RetryPolicy,
 ) -> Settlement {
     let Some((class, told)) = failure else {
         return Settlement::Ack;
     };
     match class {
-        FailureClass::Throttled if age > policy.throttled_for => Settlement::Bury(class),
+        FailureClass::Throttled if throttled_for > policy.throttled_for => Settlement::Bury(class),
         FailureClass::Throttled => Settlement::Delay {
             step: policy.step_not_sooner(told.unwrap_or_default()),
             next_attempt: attempt.number,
@@ -157,6 +157,7 @@ fn copy_of(
         headers: Headers {
             attempt: Some(next_attempt),
             first_seen: Some(attempt.first_seen),
+            throttled_since: attempt.throttled_since,
             queue: Some(delivery.queue.clone()),
             class: class.map(|class| class.as_str().to_owned()),
             reason: reason.map(|failure| cut(chain(failure), Headers::REASON_MAX)),
@@ -182,7 +183,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn settled(class: FailureClass, told: Option<Duration>, number: u32, age: Duration) -> Settlement {
-        let attempt = Attempt { number, first_seen: jiff::Timestamp::UNIX_EPOCH };
+        let attempt = Attempt { number, first_seen: jiff::Timestamp::UNIX_EPOCH, throttled_since: None };
         settlement(Some((class, told)), attempt, age, &RetryPolicy::default())
     }
 
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn the_table() {
         use FailureClass::{Blocked, Permanent, Poison, Throttled, Transient};
-        let attempt = Attempt { number: 1, first_seen: jiff::Timestamp::UNIX_EPOCH };
+        let attempt = Attempt { number: 1, first_seen: jiff::Timestamp::UNIX_EPOCH, throttled_since: None };
         assert_eq!(settlement(None, attempt, HOUR, &RetryPolicy::default()), Settlement::Ack);
         for (class, told, number, age, expected) in [
             (Throttled, None, 3, SECOND, delay(5, 3, Throttled)),

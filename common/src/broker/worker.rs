@@ -159,8 +159,9 @@ impl<H: Handler> Worker<H> {
 
         let failure = result.as_ref().err().map(|error| (error.class(), error.retry_after()));
         let patient = result.as_ref().is_err_and(|error| error.is_patient());
-        let age = if patient { Duration::ZERO } else { attempt.age(now) };
-        let settlement = settlement(failure, attempt, age, policy);
+        let throttled_for = if patient { Duration::ZERO } else { attempt.throttled_for(now) };
+        let settlement = settlement(failure, attempt, throttled_for, policy);
+        let attempt = failure.map_or(attempt, |(class, _)| attempt.failed(class, now));
         self.note_blocked(&result);
         let line = Line {
             queue: delivery.queue.clone(),

@@ -50,7 +50,7 @@ async fn a_delayed_message_comes_back_to_its_queue_after_the_step_with_what_is_k
     for (step, next_attempt) in DELAYS.into_iter().zip(2..) {
         let delayed = Instant::now();
         let settlement = Settlement::Delay { step, next_attempt, class: FailureClass::Transient };
-        let attempt = Attempt { number: next_attempt - 1, first_seen };
+        let attempt = Attempt { number: next_attempt - 1, first_seen, throttled_since: None };
         let reason = Trouble::new(FailureClass::Transient);
         ground.settler.settle(delivery, &settlement, Some(&reason), attempt).await.unwrap();
         delivery = next(consumer.as_mut()).await;
@@ -76,7 +76,7 @@ async fn a_buried_message_lies_in_the_dead_queue_with_its_reason_and_untouched_b
     ground.publish(sent.clone()).await;
     let mut consumer = ground.broker.consume(&ground.queue, 10);
     let delivery = next(consumer.as_mut()).await;
-    let attempt = Attempt { number: 3, first_seen: sent.headers.first_seen.unwrap() };
+    let attempt = Attempt { number: 3, first_seen: sent.headers.first_seen.unwrap(), throttled_since: None };
     let settlement = Settlement::Bury(FailureClass::Permanent);
     let reason = Trouble::new(FailureClass::Permanent);
     ground.settler.settle(delivery, &settlement, Some(&reason), attempt).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common::broker::worker::{Handler, Outcome, Received, Surroundings, Worker};
+use common::broker::{Headers, Message};
 use common::clock::SystemClock;
 use common::failure::{FailureClass, HandlerError};
 use common::ids::LeadId;
@@ -13,7 +14,7 @@ use common::lifecycle::{Health, Stop};
 use common::messages::LeadEvent;
 use common::metrics::{self, WorkerMetrics};
 use common::retry::RetryPolicy;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -204,6 +205,28 @@ async fn failures_of_the_moment_come_again_after_growing_waits_and_only_some_cou
     let [letter] = ground.dead_letters().await;
     assert_eq!((&letter.id, &letter.body), (&hopeless.id, &hopeless.body));
     assert_eq!((letter.headers.attempt, letter.headers.class.as_deref()), (Some(3), Some("transient")));
+    running.stop(ground).await;
+}
+
+#[tokio::test]
+async fn a_lead_that_was_held_for_days_may_be_throttled_as_long_as_any_other() {
+    let ground = Ground::new().await;
+    let days_ago = Timestamp::now() - SignedDuration::from_hours(72);
+    let aged = |lead, throttled_since| {
+        let event = event(&ground.portal, lead);
+        let headers = Headers { first_seen: Some(days_ago), throttled_since, ..event.headers };
+        Message { headers, ..event }
+    };
+    let throttled = || Step::Fail(FailureClass::Throttled, None);
+    ground.publish(aged(1, None)).await;
+    let given_up = aged(2, Some(days_ago));
+    ground.publish(given_up.clone()).await;
+    let handler = Scripted::new([(1, vec![throttled(), throttled(), Step::Done]), (2, vec![throttled()])]);
+    let running = start(&ground, &handler, 4);
+    handler.wait_for_calls(4).await;
+    assert_eq!(handler.attempts(1), [1, 1, 1]);
+    let [letter] = ground.dead_letters().await;
+    assert_eq!((&letter.id, letter.headers.class.as_deref()), (&given_up.id, Some("throttled")));
     running.stop(ground).await;
 }
 

@@ -90,7 +90,7 @@ impl Ground {
     }
 
     async fn settle(&self, delivery: Delivery) -> bool {
-        let attempt = Attempt { number: 1, first_seen: jiff::Timestamp::UNIX_EPOCH };
+        let attempt = Attempt { number: 1, first_seen: jiff::Timestamp::UNIX_EPOCH, throttled_since: None };
         self.settler.settle(delivery, &Settlement::Ack, None, attempt).await.is_ok()
     }
 

@@ -8,6 +8,7 @@ use crate::broker::{Headers, Message};
 
 const ATTEMPT: &str = "x-rota-attempt";
 const FIRST_SEEN: &str = "x-rota-first-seen";
+const THROTTLED_SINCE: &str = "x-rota-throttled-since";
 const QUEUE: &str = "x-rota-queue";
 const CLASS: &str = "x-rota-class";
 const REASON: &str = "x-rota-reason";
@@ -17,7 +18,7 @@ const TRACEPARENT: &str = "traceparent";
 const PERSISTENT: u8 = 2;
 
 pub(super) fn properties(message: &Message) -> BasicProperties {
-    let Headers { attempt, first_seen, queue, class, reason, traceparent, broker_death: _ } =
+    let Headers { attempt, first_seen, throttled_since, queue, class, reason, traceparent, broker_death: _ } =
         &message.headers;
     let mut table = FieldTable::default();
     let mut text = |name: &str, value: Option<String>| {
@@ -26,6 +27,7 @@ pub(super) fn properties(message: &Message) -> BasicProperties {
         }
     };
     text(FIRST_SEEN, first_seen.map(|at| at.to_string()));
+    text(THROTTLED_SINCE, throttled_since.map(|at| at.to_string()));
     text(QUEUE, queue.clone());
     text(CLASS, class.clone());
     text(REASON, reason.clone());
@@ -49,9 +51,11 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
 
 fn read(table: &FieldTable) -> Headers {
     let text = |name: &str| table.inner().get(name).and_then(as_text);
+    let time = |name: &str| text(name).and_then(|at| at.parse::<Timestamp>().ok());
     Headers {
         attempt: table.inner().get(ATTEMPT).and_then(as_number),
-        first_seen: text(FIRST_SEEN).and_then(|at| at.parse::<Timestamp>().ok()),
+        first_seen: time(FIRST_SEEN),
+        throttled_since: time(THROTTLED_SINCE),
         queue: text(QUEUE),
         class: text(CLASS),
         reason: text(REASON),
@@ -107,6 +111,7 @@ mod tests {
         let headers = Headers {
             attempt: Some(3),
             first_seen: Some("2026-11-23T09:00:00.5Z".parse().unwrap()),
+            throttled_since: Some("2026-11-24T09:00:00Z".parse().unwrap()),
             queue: Some("rota.acme.lead-events".to_owned()),
             class: Some("transient".to_owned()),
             reason: Some("reading lead 42: timed out".to_owned()),
