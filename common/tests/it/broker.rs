@@ -1,7 +1,9 @@
 //! Publishing, consuming and settling.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use common::broker::settle::Settlement;
 use common::broker::{Broker, Headers, Message, PublishError};
@@ -142,6 +144,34 @@ async fn a_publish_to_an_exchange_that_is_not_there_fails_and_the_next_one_works
     assert!(matches!(failure, PublishError::NotConnected(_)), "the channel is closed by it: {failure}");
     ground.publish(message(b"{}")).await;
     ground.close_with_left(1).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_dropped_half_made_goes_on_and_there_is_only_one() {
+    const MESSAGES: usize = 20;
+    const POLLS: usize = 150;
+    let ground = Ground::new().await;
+    let mut consumer = ground.broker.consume(&ground.queue, 10);
+    // A worker drops the wait whenever a message in hand is done; here after each step of subscribing.
+    for most in 1..POLLS {
+        let mut polls = 0;
+        let mut next = pin!(consumer.next());
+        let dropped = std::future::poll_fn(|context| {
+            polls += 1;
+            if polls > most { Poll::Ready(()) } else { next.as_mut().poll(context).map(|_| unreachable!()) }
+        });
+        // Who is subscribed is not woken any more.
+        drop(tokio::time::timeout(Duration::from_millis(20), dropped).await);
+    }
+    for _ in 0..MESSAGES {
+        ground.publish(message(GARBAGE)).await;
+    }
+    for _ in 0..MESSAGES {
+        let delivery = next(consumer.as_mut()).await;
+        ground.done(delivery).await;
+    }
+    assert_eq!(ground.consumers(&ground.queue).await, Some(1));
+    ground.close_with_nothing_left().await;
 }
 
 #[tokio::test]

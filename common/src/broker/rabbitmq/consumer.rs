@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel};
@@ -20,37 +21,61 @@ pub(super) struct RabbitConsumer {
     link: Arc<Link>,
     queue: String,
     prefetch: u16,
-    subscription: Option<(Channel, lapin::Consumer)>,
+    subscription: Subscription,
+}
+
+/// Callers drop `next` when something else comes first. What has been begun is kept here and goes on with the next call:
+/// a subscription that was dropped half made would stay with the broker, which sends it messages that nobody reads.
+enum Subscription {
+    Begun(BoxFuture<'static, (Channel, lapin::Consumer)>),
+    Made(Channel, lapin::Consumer),
 }
 
 impl RabbitConsumer {
     pub(super) fn new(link: Arc<Link>, queue: String, prefetch: u16) -> Self {
-        Self { link, queue, prefetch, subscription: None }
+        let subscription = begin(Arc::clone(&link), queue.clone(), prefetch, Duration::ZERO);
+        Self { link, queue, prefetch, subscription }
     }
+}
 
-    async fn subscribe(&self) -> Result<(Channel, lapin::Consumer), lapin::Error> {
-        let channel = self.link.channel_at_last().await;
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-        let options = BasicConsumeOptions::default();
-        let queue = self.queue.clone().into();
-        let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
-        Ok((channel, consumer))
-    }
+fn begin(link: Arc<Link>, queue: String, prefetch: u16, after: Duration) -> Subscription {
+    Subscription::Begun(Box::pin(async move {
+        tokio::time::sleep(after).await;
+        loop {
+            match subscribe(&link, &queue, prefetch).await {
+                Ok(subscribed) => return subscribed,
+                Err(error) => {
+                    tracing::warn!(event = "broker.subscribe_failed", queue, error = %error);
+                    tokio::time::sleep(RESUBSCRIBE_WAIT).await;
+                }
+            }
+        }
+    }))
+}
+
+async fn subscribe(
+    link: &Link,
+    queue: &str,
+    prefetch: u16,
+) -> Result<(Channel, lapin::Consumer), lapin::Error> {
+    let channel = link.channel_at_last().await;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    Ok((channel, consumer))
 }
 
 #[async_trait]
 impl Consumer for RabbitConsumer {
     async fn next(&mut self) -> Delivery {
         loop {
-            let Some((_, consumer)) = &mut self.subscription else {
-                match self.subscribe().await {
-                    Ok(subscription) => self.subscription = Some(subscription),
-                    Err(error) => {
-                        tracing::warn!(event = "broker.subscribe_failed", queue = self.queue, error = %error);
-                        tokio::time::sleep(RESUBSCRIBE_WAIT).await;
-                    }
+            let consumer = match &mut self.subscription {
+                Subscription::Begun(subscribing) => {
+                    let (channel, consumer) = subscribing.await;
+                    self.subscription = Subscription::Made(channel, consumer);
+                    continue;
                 }
-                continue;
+                Subscription::Made(_, consumer) => consumer,
             };
             match consumer.next().await {
                 Some(Ok(delivery)) => {
@@ -62,15 +87,15 @@ impl Consumer for RabbitConsumer {
                 ended @ (Some(Err(_)) | None) => {
                     let error = ended.and_then(Result::err).map(|error| error.to_string());
                     tracing::warn!(event = "broker.subscription_ended", queue = self.queue, error);
-                    self.subscription = None;
-                    tokio::time::sleep(RESUBSCRIBE_WAIT).await;
+                    let (link, queue) = (Arc::clone(&self.link), self.queue.clone());
+                    self.subscription = begin(link, queue, self.prefetch, RESUBSCRIBE_WAIT);
                 }
             }
         }
     }
 
     async fn stop(&mut self) {
-        if let Some((channel, consumer)) = &self.subscription
+        if let Subscription::Made(channel, consumer) = &self.subscription
             && let Err(error) = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await
         {
             tracing::debug!(event = "broker.cancel_failed", queue = self.queue, error = %error);
