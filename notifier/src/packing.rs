@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::compare::{Seen, Step, step};
 use crate::metrics::NotifierMetrics;
 use crate::pace::Pace;
-use crate::plan::{Pack, Ready, fitting};
+use crate::plan::{Pack, Ready, fitting, of_one_pack};
 use crate::trust::{Company, Guard, Trust};
 use crate::writer::{Lone, Sent, Write, WriteEnd, WriteResult, Writer};
 
@@ -276,10 +276,13 @@ impl Packing {
         let looks = self.looks_wanted();
         let look_at: Vec<New> = self.new.drain(..looks).collect();
         let room = MAX_COMMANDS - looks.div_ceil(LEADS_A_LIST);
-        let ready = self.ready.iter().map(|checked| &checked.ready);
-        let leads = leads.min(self.trust.leads(self.ready.iter().map(|checked| &checked.ready.write)));
-        let writes = fitting(ready, &self.writer.wording, room, leads);
-        let writes: Vec<Ready> = self.ready.drain(..writes).map(|checked| checked.ready).collect();
+        let wording = &self.writer.wording;
+        let (mut ready, later) =
+            of_one_pack(std::mem::take(&mut self.ready), |checked| &checked.ready, wording);
+        let leads = leads.min(self.trust.leads(ready.iter().map(|checked| &checked.ready.write)));
+        let writes = fitting(ready.iter().map(|checked| &checked.ready), wording, room, leads);
+        let writes: Vec<Ready> = ready.drain(..writes).map(|checked| checked.ready).collect();
+        self.ready = later.into_iter().chain(ready).collect();
         self.bustle.saw(writes.len().max(look_at.len()));
         if writes.is_empty() && look_at.is_empty() {
             // What was seen became too old while the permit came, and enough is being looked at.

@@ -197,6 +197,21 @@ fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
 }
 
 #[cfg(test)]
+impl Wording {
+    /// With the default words.
+    pub(crate) fn plain(digest_over: usize) -> Self {
+        Self {
+            author: Some(Author::WebhookOwner),
+            template: config::Notify::default().template,
+            digest_template: config::Notify::default().digest_template,
+            digest_over,
+            language: Language::En,
+            address: "https://acme.bitrix24.com".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use common::messages::Epoch;
 
@@ -208,14 +223,7 @@ mod tests {
     }
 
     fn wording(template: &str) -> Wording {
-        Wording {
-            author: Some(Author::WebhookOwner),
-            template: template.to_owned(),
-            digest_template: config::Notify::default().digest_template,
-            digest_over: 1,
-            language: Language::En,
-            address: "https://acme.bitrix24.com".to_owned(),
-        }
+        Wording { template: template.to_owned(), ..Wording::plain(1) }
     }
 
     fn message(template: &str, title: &str) -> String {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitrix24::code::PortalCode;
-use bitrix24::command::MAX_COMMANDS;
 use bitrix24::lead::{Given, Owners, UPDATE, Written, owners, owners_command, written};
 use bitrix24::metrics::PackKind;
 use bitrix24::notify::{Notice, NoticeResult};
@@ -15,12 +14,12 @@ use common::failure::{Failure as _, FailureClass, chain};
 use common::ids::{LeadId, UserId};
 use common::messages::AssignmentKey;
 use serde_json::{Map, Value};
-use store::{Done, PackItem, Store, StoreError};
+use store::{Done, Store, StoreError};
 use uuid::Uuid;
 
 use crate::compare::{Seen, Step};
 use crate::lost_pack::at_most_after;
-use crate::plan::{Pack, Places, Ready};
+use crate::plan::{Pack, Places, Ready, noted};
 use crate::trust::Company;
 use crate::wording::{News, Wording};
 
@@ -164,20 +163,7 @@ impl Writer {
     ) -> Result<BTreeSet<AssignmentKey>, StoreError> {
         let noted_at = self.clock.now();
         let started = Instant::now();
-        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        let items: Vec<PackItem> = items
-            .enumerate()
-            .map(|(index, (ready, places))| PackItem {
-                key: ready.write.key.clone(),
-                from: ready.write.from,
-                to: ready.write.to,
-                // Who shares a notice and has no other command has a place of his own behind all.
-                position: place(places.update.unwrap_or(MAX_COMMANDS + index)),
-                sets_owner: ready.set_owner && places.update.is_some(),
-                notice_position: places.notice.map(place),
-                more_to_do: ready.write.more_to_do,
-            })
-            .collect();
+        let items = noted(items);
         let claimed = self.store.about_to_send(pack, &items, noted_at).await?;
         if started.elapsed() > CLAIM_HOLDS {
             let unsent = items.into_iter().filter(|item| claimed.contains(&item.key));
