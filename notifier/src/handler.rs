@@ -130,14 +130,16 @@ impl Handler for Assign {
                     let before = Before { owner_set, notified, deal_sent_at, title, pack_at_most };
                     return self.work(&key, command, before, received.attempt).await;
                 }
-                AssignmentState::Sent { pack, sent_at } => match self.lost.look(&key, pack, sent_at).await {
-                    Ok(()) => {}
-                    Err(NotCleared::Stopping) => {
-                        return Err(AssignError::SentElsewhere(sent_at, Duration::ZERO).into());
+                AssignmentState::Sent { pack, sent_at } => {
+                    match self.lost.look(&key, command.to, pack, sent_at).await {
+                        Ok(()) => {}
+                        Err(NotCleared::Stopping) => {
+                            return Err(AssignError::SentElsewhere(sent_at, Duration::ZERO).into());
+                        }
+                        Err(NotCleared::Portal(error)) => return Err(AssignError::ClearUp(error).into()),
+                        Err(NotCleared::Store(error)) => return Err(error.into()),
                     }
-                    Err(NotCleared::Portal(error)) => return Err(AssignError::ClearUp(error).into()),
-                    Err(NotCleared::Store(error)) => return Err(error.into()),
-                },
+                }
             }
         }
     }

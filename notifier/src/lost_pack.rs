@@ -10,7 +10,7 @@ use std::time::Duration;
 use bitrix24::{Portal, PortalError};
 use common::clock::Clock;
 use common::failure::chain;
-use common::ids::LeadId;
+use common::ids::{LeadId, UserId};
 use common::lifecycle::Stop;
 use common::messages::AssignmentKey;
 use jiff::{SignedDuration, Timestamp};
@@ -68,10 +68,12 @@ pub(crate) struct LostPacks {
 }
 
 impl LostPacks {
-    /// Waits a while, or clears the pack up; afterwards the caller looks again how far its assignment has come.
+    /// Waits a while, or clears the pack up; afterwards the caller looks again how far its assignment has come, which is to
+    /// be given to `to`.
     pub(crate) async fn look(
         &self,
         key: &AssignmentKey,
+        to: UserId,
         pack: Uuid,
         sent_at: Timestamp,
     ) -> Result<(), NotCleared> {
@@ -84,7 +86,12 @@ impl LostPacks {
         let Some(items) = self.store.hold_lost_pack(pack, holder, now, now + HELD_FOR).await? else {
             return self.wait(LOOK_AT_HOLDER_EVERY).await;
         };
-        let judged = self.judge(key, &items).await;
+        let mut judged = self.judge(key, &items).await;
+        // A pack without commands for it has done nothing about it.
+        let is_known = items.iter().any(|item| item.key == *key);
+        if let Some(done) = judged.as_mut().ok().filter(|_| !is_known) {
+            done.push(Done::nothing(key.clone(), to));
+        }
         // What could not be judged is let go, for the next who looks.
         let done = judged.as_deref().unwrap_or_default();
         let ours = self.store.lost_pack_ended(pack, holder, done, self.clock.now()).await?;
