@@ -2,9 +2,9 @@
 //!
 //! Of all replicas one scans a portal at a time, by a lease in the store. A scan lists the leads above
 //! the highest id seen, less an overlap for leads that became visible out of order, and emits an event
-//! for those that have no decision. From then on such a lead waits in the store, and its event is published again as long
-//! as nothing comes of it, because the broker may have lost it. The very first scan of a portal only notes where the leads end:
-//! what was there before Rota is not touched.
+//! for those that have no decision. From then on such a lead waits in the store, and a router publishes its event again as
+//! long as nothing comes of it, because the broker may have lost it. The very first scan of a portal only notes where the
+//! leads end: what was there before Rota is not touched.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +32,8 @@ use crate::outbox::Outbox;
 /// A lead younger than this may have its event still on the way.
 const EVENT_MAY_COME: SignedDuration = SignedDuration::from_secs(15);
 
-/// When the event of a lead that nobody has decided is published again: after three minutes, and then each time after as
-/// long as it has waited by then, but at least every six hours. It may only wait behind a backlog; so a lead that waits
-/// for a day is published some ten times.
-const PUBLISH_AGAIN_AFTER: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_mins(3), SignedDuration::from_hours(6));
-
-/// How many leads are published again by one scan.
-const PUBLISH_AGAIN: u32 = 1000;
+/// When the event of a lead that was found is published again for the first time, if nobody has decided it by then.
+const PUBLISH_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
 /// Lists of 50 leads in one scan; a longer absence is caught up with by the following scans.
 const LISTS_A_SCAN: usize = 20;
@@ -160,10 +154,9 @@ impl Sweep {
                 .map(|sighting| sighting.id)
                 .collect();
             // Noted first: what is not published then is published again later.
-            for lead in
-                self.store.note_found(self.portal.name(), &ripe, now, now + PUBLISH_AGAIN_AFTER.0).await?
-            {
-                self.emit(lead, now, now).await?;
+            let again_at = now + PUBLISH_AGAIN_AFTER;
+            for lead in self.store.note_found(self.portal.name(), &ripe, now, again_at).await? {
+                self.emit(lead, now).await?;
                 self.metrics.found(self.portal.name());
                 tracing::warn!(event = "sweep.found", portal = %self.portal.name(), lead.id = lead.get());
             }
@@ -177,18 +170,12 @@ impl Sweep {
                 break;
             }
         }
-        let overdue =
-            self.store.take_overdue_leads(self.portal.name(), now, PUBLISH_AGAIN_AFTER, PUBLISH_AGAIN);
-        for (lead, first_seen) in overdue.await? {
-            self.emit(lead, first_seen, now).await?;
-            tracing::warn!(event = "sweep.undecided", portal = %self.portal.name(), lead.id = lead.get());
-        }
         Ok(())
     }
 
-    async fn emit(&self, lead: LeadId, first_seen: Timestamp, now: Timestamp) -> Result<(), HandlerError> {
+    async fn emit(&self, lead: LeadId, now: Timestamp) -> Result<(), HandlerError> {
         let event = LeadEvent::of(lead, EventSource::Sweep);
-        let message = Message::lead_event(self.portal.name(), event, first_seen, now);
+        let message = Message::lead_event(self.portal.name(), event, now, now);
         let route = self.topology.to_queue(self.topology.lead_events(self.portal.name()));
         self.outbox.put(route, message).await?;
         Ok(())

@@ -240,7 +240,6 @@ impl Shared {
             on_its_way: on_its_way(&context.config.retry),
             longest: longest(&context.config.retry),
             holder: Uuid::now_v7(),
-            events: BTreeMap::new(),
         };
         context.lifecycle.spawn("overdue", overdue.run(self.stop.clone()));
         let timers = AnswerTimers {

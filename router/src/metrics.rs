@@ -169,7 +169,8 @@ fn published_again(registry: &Registry) -> prometheus::Result<IntCounterVec> {
         registry,
         "rota_published_again_total",
         "Messages published again because nothing came of them for longer than a message is on its way: command (decided, \
-         not carried out), event (asked for, not decided)",
+         not carried out), call (a robot asked for it, not decided), lead (new, not decided after some minutes: a \
+         backlog, or it was lost)",
         &["portal", "what"],
     )
 }

@@ -5,8 +5,10 @@
 //! number of copies. So the store is believed and not the broker: what is not finished, and was published longer ago than
 //! any message is on its way, is published again, by one router of all, a bounded number at a time. A message that is
 //! rightly put off for longer, as with a portal that refuses everybody, gets a copy after twice the time each time.
+//!
+//! The event of a new lead is published again sooner, because nothing but a backlog keeps it. One that has failed is
+//! known to come again by itself, and waits until then.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use common::config::Retry;
 use common::failure::{HandlerError, chain};
 use common::ids::PortalName;
 use common::lifecycle::Stop;
-use common::messages::{AssignmentKey, Envelope, EventSource, LeadEvent};
+use common::messages::{AssignmentKey, Envelope, Epoch, EventSource, LeadEvent};
 use jiff::{SignedDuration, Timestamp};
 use store::{OverdueCall, Store};
 use uuid::Uuid;
@@ -34,6 +36,11 @@ const LEASE: SignedDuration = SignedDuration::from_secs(90);
 /// How many of each kind are published again at one look: 600 a minute, which the work of fresh leads does not feel.
 const AT_ONCE: u32 = 200;
 
+/// When the event of a lead that still waits to be decided is published once more: after as long as it has waited by now,
+/// but not sooner and not later than this. So a lead that waits for a day is published some ten times.
+const LEAD_AGAIN_AFTER: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(3), SignedDuration::from_hours(6));
+
 /// What a message may take beside its waits between attempts: a backlog, requests that time out.
 const SLACK: SignedDuration = SignedDuration::from_mins(15);
 
@@ -44,16 +51,18 @@ const UNPUBLISHED: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {
     Command,
-    Event,
+    Call,
+    Lead,
 }
 
 impl Again {
-    pub(crate) const ALL: [Self; 2] = [Self::Command, Self::Event];
+    pub(crate) const ALL: [Self; 3] = [Self::Command, Self::Call, Self::Lead];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Command => "command",
-            Self::Event => "event",
+            Self::Call => "call",
+            Self::Lead => "lead",
         }
     }
 }
@@ -87,12 +96,10 @@ pub(crate) struct Overdue {
     pub(crate) longest: SignedDuration,
     /// The name of this router among all.
     pub(crate) holder: Uuid,
-    /// When events were published again of which the store does not keep it.
-    pub(crate) events: BTreeMap<AssignmentKey, Timestamp>,
 }
 
 impl Overdue {
-    pub(crate) async fn run(mut self, stop: Stop) {
+    pub(crate) async fn run(self, stop: Stop) {
         loop {
             tokio::select! {
                 () = stop.requested() => return,
@@ -104,7 +111,7 @@ impl Overdue {
         }
     }
 
-    async fn look(&mut self) -> Result<(), HandlerError> {
+    async fn look(&self) -> Result<(), HandlerError> {
         let now = self.clock.now();
         if !self.store.take_lease(&format!("overdue/{}", self.portal), self.holder, now, LEASE).await? {
             return Ok(());
@@ -123,29 +130,29 @@ impl Overdue {
             self.store.published(&saved.key, now).await?;
             self.count(Again::Command, &saved.key, saved.decided_at);
         }
-        self.events.retain(|_, at| now.duration_since(*at) < self.on_its_way);
+        let events = self.topology.to_queue(self.topology.lead_events(&self.portal));
         for call in self.store.overdue_calls(&self.portal, &overdue).await? {
             let key = AssignmentKey { portal: self.portal.clone(), lead: call.lead, epoch: call.epoch };
-            if self.events.contains_key(&key) {
-                continue;
-            }
             let asked_at = call.asked_at;
-            let route = self.topology.to_queue(self.topology.lead_events(&self.portal));
-            self.broker.publish(route, self.event(call, now)).await?;
-            self.count(Again::Event, &key, asked_at);
-            self.events.insert(key, now);
+            self.broker.publish(events.clone(), self.call(call)).await?;
+            self.count(Again::Call, &key, asked_at);
+        }
+        let leads = self.store.take_overdue_leads(&self.portal, now, LEAD_AGAIN_AFTER, AT_ONCE);
+        for (lead, first_seen) in leads.await? {
+            let event = LeadEvent::of(lead, EventSource::Sweep);
+            let message = Message::lead_event(&self.portal, event, first_seen, now);
+            self.broker.publish(events.clone(), message).await?;
+            let key = AssignmentKey { portal: self.portal.clone(), lead, epoch: Epoch::FIRST };
+            self.count(Again::Lead, &key, first_seen);
         }
         Ok(())
     }
 
-    /// A robot's call under its own id, by which its giving is found; any other as an event of its giving.
-    fn event(&self, call: OverdueCall, now: Timestamp) -> Message {
-        let Some(id) = call.asked_by else {
-            let event = LeadEvent { epoch: Some(call.epoch), ..LeadEvent::of(call.lead, EventSource::Sweep) };
-            return Message::lead_event(&self.portal, event, call.asked_at, now);
-        };
+    /// A robot's call under its own id, by which its giving is found.
+    fn call(&self, call: OverdueCall) -> Message {
         let payload = LeadEvent { queue: call.queue, ..LeadEvent::of(call.lead, EventSource::Robot) };
-        let envelope = Envelope { id, portal: self.portal.clone(), occurred_at: call.asked_at, payload };
+        let envelope =
+            Envelope { id: call.asked_by, portal: self.portal.clone(), occurred_at: call.asked_at, payload };
         Message::first(&envelope, call.asked_at, None)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -60,18 +60,4 @@ pub trait Sweeps: Send + Sync + 'static {
         now: Timestamp,
         publish_again_at: Timestamp,
     ) -> Result<Vec<LeadId>, StoreError>;
-
-    /// At most `limit` leads that wait to be decided and whose event is to be published again, with when they were first
-    /// seen, longest due first; the caller publishes them. Each is due once more after as long as it has waited by now,
-    /// but not sooner than `sooner` and not later than `later` from now.
-    ///
-    /// # Errors
-    /// [`StoreError`], throttled.
-    async fn take_overdue_leads(
-        &self,
-        portal: &PortalName,
-        now: Timestamp,
-        (sooner, later): (SignedDuration, SignedDuration),
-        limit: u32,
-    ) -> Result<Vec<(LeadId, Timestamp)>, StoreError>;
 }

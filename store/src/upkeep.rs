@@ -23,15 +23,15 @@ pub struct Overdue {
     pub limit: u32,
 }
 
-/// Somebody asked for a lead to be given, and nothing came of it.
+/// A robot asked for a lead to be given, and nothing came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverdueCall {
     /// Which lead.
     pub lead: LeadId,
     /// Which giving of it.
     pub epoch: Epoch,
-    /// The id of the message that asked for it; none where only a first event is known to have been in hand.
-    pub asked_by: Option<String>,
+    /// The id of the message that asked for it.
+    pub asked_by: String,
     /// The queue that was asked for.
     pub queue: Option<String>,
     /// When it was asked for.
@@ -92,8 +92,7 @@ pub trait Upkeep: Send + Sync + 'static {
         overdue: &Overdue,
     ) -> Result<Vec<SavedDecision>, StoreError>;
 
-    /// Calls of robots, and events that had failed at least once, of which no decision came. Calls of robots are noted as
-    /// published again by this; the others are told each time.
+    /// Calls of robots of which no decision came. They are noted as published again by this.
     ///
     /// # Errors
     /// [`StoreError`], throttled.
@@ -102,6 +101,20 @@ pub trait Upkeep: Send + Sync + 'static {
         portal: &PortalName,
         overdue: &Overdue,
     ) -> Result<Vec<OverdueCall>, StoreError>;
+
+    /// At most `limit` leads that wait to be decided and whose event is to be published again, with when they were first
+    /// seen, longest due first; the caller publishes them. Each is due once more after as long as it has waited by now,
+    /// but not sooner than `sooner` and not later than `later` from now.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn take_overdue_leads(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+        (sooner, later): (SignedDuration, SignedDuration),
+        limit: u32,
+    ) -> Result<Vec<(LeadId, Timestamp)>, StoreError>;
 
     /// Deletes some of what is old; where as much as `keep.limit` of one kind went there may be more. Balances of ledgers
     /// stay as they are, and so does what is held or not finished.

@@ -16,15 +16,18 @@ const HOW_TO_INSTALL_TOOLS: &str = "install it with `e2e/scripts/install-service
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// How many tests that run at a time have ports of their own.
-const SLOTS: u16 = 16;
+const SLOTS: u16 = 8;
+
+/// What is not a test has a range as large as that of all tests.
+const WITHOUT_SLOT: u16 = PORTS.start + (PORTS.end - PORTS.start) / 2;
 
 /// The ports of this process. nextest gives each test that runs a number that no other has meanwhile: a port that is free
-/// while a server restarts is then nobody else's choice.
+/// while a server restarts is then nobody else's choice, neither another test's nor that of a run by hand.
 fn own_ports() -> std::ops::Range<u16> {
     let slot = env::var_os("NEXTEST_TEST_GLOBAL_SLOT");
     let slot: Option<u16> = slot.and_then(|slot| slot.to_str()?.parse().ok()).filter(|slot| *slot < SLOTS);
-    let size = (PORTS.end - PORTS.start) / SLOTS;
-    slot.map_or(PORTS, |slot| PORTS.start + slot * size..PORTS.start + (slot + 1) * size)
+    let size = (WITHOUT_SLOT - PORTS.start) / SLOTS;
+    slot.map_or(WITHOUT_SLOT..PORTS.end, |slot| PORTS.start + slot * size..PORTS.start + (slot + 1) * size)
 }
 
 /// A port of 127.0.0.1 on which nobody listens. Chosen by chance, so that other processes on this machine rarely choose the

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
 use common::messages::{LeadEvent, Payload as _};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
 use super::{Postgres, bigint};
@@ -79,41 +79,6 @@ impl Sweeps for Postgres {
         let mut found: Vec<LeadId> = rows.into_iter().filter_map(lead).collect();
         found.sort_unstable();
         Ok(found)
-    }
-
-    async fn take_overdue_leads(
-        &self,
-        portal: &PortalName,
-        now: Timestamp,
-        (sooner, later): (SignedDuration, SignedDuration),
-        limit: u32,
-    ) -> Result<Vec<(LeadId, Timestamp)>, StoreError> {
-        let rows: Vec<(i64, SqlTimestamp)> = sqlx::query_as(
-            "WITH due AS (
-                 SELECT lead_id FROM waiting_leads AS waiting
-                 WHERE portal = $1 AND state = 'undecided' AND epoch = 1 AND publish_again_at <= $2
-                   -- Decided between the two looks of whoever noted it.
-                   AND NOT EXISTS (SELECT FROM decisions WHERE portal = $1 AND lead_id = waiting.lead_id)
-                 ORDER BY publish_again_at, lead_id LIMIT $5
-             )
-             UPDATE waiting_leads AS waiting
-             SET publish_again_at = least(greatest($2 + ($2 - first_seen), $3), $4)
-             FROM due
-             WHERE waiting.portal = $1 AND waiting.lead_id = due.lead_id AND epoch = 1 AND state = 'undecided'
-             RETURNING waiting.lead_id, first_seen",
-        )
-        .bind(portal.as_str())
-        .bind(now.to_sqlx())
-        .bind((now + sooner).to_sqlx())
-        .bind((now + later).to_sqlx())
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::during("looking for leads that nobody has decided"))?;
-        let one = |(id, seen): (i64, SqlTimestamp)| Some((lead(id)?, seen.to_jiff()));
-        let mut leads: Vec<_> = rows.into_iter().filter_map(one).collect();
-        leads.sort_by_key(|(lead, first_seen)| (*first_seen, *lead));
-        Ok(leads)
     }
 }
 

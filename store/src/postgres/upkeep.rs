@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
-use common::messages::{AssignmentCommand, Epoch, LeadEvent, Payload};
+use common::messages::{AssignmentCommand, Epoch, Payload};
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{Forgotten, Keep, Overdue, OverdueCall, SavedDecision, StoreError, Up
 const CALLS_OF: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Lead, epoch, who asked, queue, when.
-type CallRow = (i64, i32, Option<String>, Option<String>, SqlTimestamp);
+type CallRow = (i64, i32, String, Option<String>, SqlTimestamp);
 
 impl Overdue {
     fn unpublished_before(&self) -> Timestamp {
@@ -103,8 +103,8 @@ impl Upkeep for Postgres {
         portal: &PortalName,
         overdue: &Overdue,
     ) -> Result<Vec<OverdueCall>, StoreError> {
-        let failed = StoreError::during("looking for events of which nothing came");
-        let mut rows: Vec<CallRow> = sqlx::query_as(
+        let failed = StoreError::during("looking for calls of which nothing came");
+        let rows: Vec<CallRow> = sqlx::query_as(
             "UPDATE givings SET published_at = $3
              WHERE (portal, lead_id, epoch) IN (
                  SELECT portal, lead_id, epoch FROM givings AS asked
@@ -129,26 +129,6 @@ impl Upkeep for Postgres {
         .fetch_all(&self.pool)
         .await
         .map_err(&failed)?;
-        let undecided: Vec<CallRow> = sqlx::query_as(
-            "SELECT lead_id, epoch, NULL::text, NULL::text, first_seen FROM waiting_leads AS waiting
-             WHERE portal = $1 AND state = 'undecided' AND first_seen <= $2
-                 AND NOT EXISTS (
-                     SELECT FROM decisions WHERE portal = $1 AND lead_id = waiting.lead_id AND epoch >= waiting.epoch)
-                 AND NOT EXISTS (
-                     SELECT FROM givings WHERE portal = $1 AND lead_id = waiting.lead_id AND epoch = waiting.epoch)
-                 AND NOT EXISTS (
-                     SELECT FROM dead_letters WHERE portal = $1 AND lead_id = waiting.lead_id AND type = $4
-                         AND settled_at IS NULL)
-             ORDER BY first_seen LIMIT $3",
-        )
-        .bind(portal.as_str())
-        .bind(overdue.published_before().to_sqlx())
-        .bind(i64::from(overdue.limit))
-        .bind(LeadEvent::TYPE)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(&failed)?;
-        rows.extend(undecided);
         let call = |(lead, epoch, asked_by, queue, asked_at): CallRow| {
             let lead = u64::try_from(lead).ok().and_then(LeadId::new)?;
             let epoch = Epoch(u32::try_from(epoch).ok()?);
@@ -157,6 +137,42 @@ impl Upkeep for Postgres {
         let mut calls: Vec<OverdueCall> = rows.into_iter().filter_map(call).collect();
         calls.sort_by_key(|call| (call.asked_at, call.lead, call.epoch));
         Ok(calls)
+    }
+
+    async fn take_overdue_leads(
+        &self,
+        portal: &PortalName,
+        now: Timestamp,
+        (sooner, later): (SignedDuration, SignedDuration),
+        limit: u32,
+    ) -> Result<Vec<(LeadId, Timestamp)>, StoreError> {
+        let rows: Vec<(i64, SqlTimestamp)> = sqlx::query_as(
+            "WITH due AS (
+                 SELECT lead_id FROM waiting_leads AS waiting
+                 WHERE portal = $1 AND state = 'undecided' AND epoch = 1 AND publish_again_at <= $2
+                   -- Decided between the two looks of whoever noted it.
+                   AND NOT EXISTS (SELECT FROM decisions WHERE portal = $1 AND lead_id = waiting.lead_id)
+                 ORDER BY publish_again_at, lead_id LIMIT $5
+             )
+             UPDATE waiting_leads AS waiting
+             SET publish_again_at = least(greatest($2 + ($2 - first_seen), $3), $4)
+             FROM due
+             WHERE waiting.portal = $1 AND waiting.lead_id = due.lead_id AND epoch = 1 AND state = 'undecided'
+             RETURNING waiting.lead_id, first_seen",
+        )
+        .bind(portal.as_str())
+        .bind(now.to_sqlx())
+        .bind((now + sooner).to_sqlx())
+        .bind((now + later).to_sqlx())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::during("looking for leads that nobody has decided"))?;
+        let one =
+            |(id, seen): (i64, SqlTimestamp)| Some((LeadId::new(u64::try_from(id).ok()?)?, seen.to_jiff()));
+        let mut leads: Vec<_> = rows.into_iter().filter_map(one).collect();
+        leads.sort_by_key(|(lead, first_seen)| (*first_seen, *lead));
+        Ok(leads)
     }
 
     async fn forget(&self, keep: &Keep) -> Result<Forgotten, StoreError> {

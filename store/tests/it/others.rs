@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use common::ids::LeadId;
-use common::messages::{AssignmentKey, Epoch};
-use jiff::SignedDuration;
-use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps, Verdict, Waiting as _};
+use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps};
 use uuid::Uuid;
 
-use crate::decisions::{decide, decision};
-use crate::{at, key, lead, portal, store, store_and_database};
+use crate::{at, portal, store, store_and_database};
 
 fn known() -> DeadLetter {
     DeadLetter {
@@ -150,39 +147,4 @@ async fn one_process_scans_until_its_lease_runs_out_and_no_scan_goes_back() {
 
     let beta = store.take_sweep(&portal("beta"), second, at(92), Duration::from_mins(1)).await.unwrap();
     assert_eq!(beta, never_scanned);
-}
-
-#[tokio::test]
-async fn a_lead_that_was_found_is_published_again_until_something_comes_of_it() {
-    let store = store().await;
-    let acme = portal("acme");
-    let times = (SignedDuration::from_secs(60), SignedDuration::from_secs(500));
-    let overdue = async |now: i64| {
-        let leads = store.take_overdue_leads(&acme, at(now), times, 10).await.unwrap();
-        leads.into_iter().map(|(lead, first_seen)| (lead.get(), first_seen)).collect::<Vec<_>>()
-    };
-    decide(&store, &key(2), decision(Verdict::Skip)).await;
-    decide(&store, &AssignmentKey { epoch: Epoch(2), ..key(3) }, decision(Verdict::Skip)).await;
-    let letter = DeadLetter { lead: Some(key(4).lead), kind: "lead-event".to_owned(), ..known() };
-    store.bury(&letter).await.unwrap();
-    let leads = [6, 5, 4, 3, 2, 1].map(lead);
-    let found = async |now: i64| store.note_found(&acme, &leads, at(now), at(now + 60)).await.unwrap();
-    assert_eq!(found(100).await, [1, 5, 6].map(lead), "decided ones and dead letters are left out");
-    assert_eq!(found(101).await, [], "they wait already");
-    assert_eq!(store.waiting(&acme, at(101)).await.unwrap().oldest, Some(at(100)));
-
-    assert_eq!(overdue(159).await, []);
-    // One was decided, the event of another failed and comes again by itself.
-    decide(&store, &key(1), decision(Verdict::Skip)).await;
-    store.note_undecided(&key(5), at(99), at(400)).await.unwrap();
-    assert_eq!(overdue(160).await, [(6, at(100))]);
-    assert_eq!(overdue(160).await, []);
-    assert_eq!(overdue(219).await, [], "the next time after a minute at the soonest");
-    assert_eq!(overdue(220).await, [(6, at(100))]);
-    assert_eq!(overdue(339).await, [], "and then after as long as it has waited");
-    assert_eq!(overdue(340).await, [(6, at(100))]);
-    assert_eq!(overdue(400).await, [(5, at(100))]);
-    assert_eq!(overdue(5000).await.len(), 2);
-    assert_eq!(overdue(5499).await, [], "but not later than that");
-    assert_eq!(overdue(5500).await.len(), 2);
 }

@@ -119,17 +119,49 @@ async fn what_was_asked_for_and_never_decided_is_overdue_until_it_is_decided() {
     finish(&store, &key(42), 2).await;
     let call = NewGiving::of_robot("call-1", Some("vip"), at(5));
     assert_eq!(store.give_again(&acme, lead(42), &call).await.unwrap(), Some(Epoch(2)));
-    // Another lead's event failed once, and is with the broker.
-    store.note_undecided(&key(50), at(6), at(9000)).await.unwrap();
     assert_eq!(calls(104).await, []);
-    let robot = (42, Some("call-1".to_owned()), Some("vip".to_owned()));
-    assert_eq!(calls(106).await, [robot.clone(), (50, None, None)]);
-    assert_eq!(calls(107).await, [(50, None, None)], "the store knows when it was published again");
-    decide(&store, &key(50), decision(Verdict::Skip)).await;
+    let robot = (42, "call-1".to_owned(), Some("vip".to_owned()));
+    assert_eq!(calls(106).await, [robot.clone()]);
+    assert_eq!(calls(107).await, [], "the store knows when it was published again");
     assert_eq!(calls(207).await, [robot]);
     let second = AssignmentKey { epoch: Epoch(2), ..key(42) };
     decide(&store, &second, decision(assign(user(13)))).await;
     assert_eq!(calls(9000).await, []);
+}
+
+#[tokio::test]
+async fn a_lead_that_was_found_is_published_again_until_something_comes_of_it() {
+    let store = store().await;
+    let acme = portal("acme");
+    let times = (SignedDuration::from_secs(60), SignedDuration::from_secs(500));
+    let overdue = async |now: i64| {
+        let leads = store.take_overdue_leads(&acme, at(now), times, 10).await.unwrap();
+        leads.into_iter().map(|(lead, first_seen)| (lead.get(), first_seen)).collect::<Vec<_>>()
+    };
+    decide(&store, &key(2), decision(Verdict::Skip)).await;
+    decide(&store, &AssignmentKey { epoch: Epoch(2), ..key(3) }, decision(Verdict::Skip)).await;
+    let letter = DeadLetter { kind: "lead-event".to_owned(), ..dead_command(4) };
+    store.bury(&letter).await.unwrap();
+    let leads = [6, 5, 4, 3, 2, 1].map(lead);
+    let found = async |now: i64| store.note_found(&acme, &leads, at(now), at(now + 60)).await.unwrap();
+    assert_eq!(found(100).await, [1, 5, 6].map(lead), "decided ones and dead letters are left out");
+    assert_eq!(found(101).await, [], "they wait already");
+    assert_eq!(store.waiting(&acme, at(101)).await.unwrap().oldest, Some(at(100)));
+
+    assert_eq!(overdue(159).await, []);
+    // One was decided, the event of another failed and comes again by itself.
+    decide(&store, &key(1), decision(Verdict::Skip)).await;
+    store.note_undecided(&key(5), at(99), at(400)).await.unwrap();
+    assert_eq!(overdue(160).await, [(6, at(100))]);
+    assert_eq!(overdue(160).await, []);
+    assert_eq!(overdue(219).await, [], "the next time after a minute at the soonest");
+    assert_eq!(overdue(220).await, [(6, at(100))]);
+    assert_eq!(overdue(339).await, [], "and then after as long as it has waited");
+    assert_eq!(overdue(340).await, [(6, at(100))]);
+    assert_eq!(overdue(400).await, [(5, at(100))]);
+    assert_eq!(overdue(5000).await.len(), 2);
+    assert_eq!(overdue(5499).await, [], "but not later than that");
+    assert_eq!(overdue(5500).await.len(), 2);
 }
 
 #[tokio::test]
