@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use e2e::harness::Pipeline;
+use e2e::portal::PortalLead;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -72,6 +73,12 @@ async fn wait_for_ends(pipeline: &Pipeline, what: &str, is_so: impl Fn(&str) -> 
         })
         .await
         .unwrap();
+}
+
+async fn assert_one_owner_at_most(pipeline: &Pipeline) {
+    for lead in pipeline.portal.leads().await.unwrap() {
+        assert!(lead.history.len() <= 1, "lead {}: {:?}", lead.text("ID"), lead.history);
+    }
 }
 
 /// Each lead has one owner given by us.
@@ -166,8 +173,7 @@ async fn letters_are_sent_again_beside_fresh_leads_and_know_their_end() {
         .await
         .unwrap();
     assert_nothing_left(&pipeline).await;
-    let leads = pipeline.portal.leads().await.unwrap();
-    assert!(leads.iter().all(|lead| lead.history.len() <= 1));
+    assert_one_owner_at_most(&pipeline).await;
 }
 
 #[tokio::test]
@@ -196,6 +202,29 @@ async fn another_router_goes_on_where_one_died_and_a_person_can_end_it() {
     done(&pipeline, &["dead", "replay", "--all"]);
     wait_for_ends(&pipeline, "all are given", |end| end.starts_with("assigned to ")).await;
     assert_one_owner_each(&pipeline).await;
+}
+
+#[tokio::test]
+async fn fresh_leads_overtake_a_large_replay() {
+    const LETTERS: usize = 300;
+    const FRESH: usize = 20;
+    let pipeline = start(&plan()).await;
+    refuse(&pipeline, LETTERS).await;
+    done(&pipeline, &["dead", "replay", "--all"]);
+    wait_for_replay(&pipeline, "it has begun", |replay| replay["sent"].as_u64() >= Some(1)).await;
+    let fresh = pipeline.portal.add_leads(&mixed_leads(FRESH)).await.unwrap();
+    let given = async || {
+        let leads = pipeline.portal.leads().await?;
+        let is_fresh = |lead: &PortalLead| fresh.iter().any(|id| lead.text("ID") == id.to_string());
+        Ok(leads.iter().filter(|lead| is_fresh(lead) && !lead.history.is_empty()).count() == FRESH)
+    };
+    pipeline.wait_for("all fresh leads are given", SOON, given).await.unwrap();
+    let replay = &json_of(&pipeline, &["dead", "replay", "--status"])[0];
+    let sent = usize::try_from(replay["sent"].as_u64().unwrap()).unwrap();
+    eprintln!("{FRESH} fresh leads were given when {sent} of {LETTERS} letters were sent");
+    assert!(sent < LETTERS, "they had to wait for all letters");
+    done(&pipeline, &["dead", "replay", "--cancel"]);
+    assert_one_owner_at_most(&pipeline).await;
 }
 
 #[tokio::test]

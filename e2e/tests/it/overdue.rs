@@ -6,10 +6,13 @@ use e2e::harness::Plan;
 use e2e::portal::{client, send};
 use e2e::services::{RabbitMq, ScratchDir};
 use jiff::SignedDuration;
+use lapin::options::QueueDeleteOptions;
+use lapin::{Connection, ConnectionProperties};
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::clocked::Clocked;
-use crate::common_parts::plan;
+use crate::common_parts::{amqp_url, plan};
 
 const KEY: &str = "5f0c4a9d2be17f36";
 
@@ -111,5 +114,53 @@ async fn own_broker_that_loses_a_robots_call_does_not_lose_what_it_asked_for() {
     clocked.advance(AN_HOUR_AND_A_HALF);
     wait_for_told(&clocked, 1).await;
     assert_eq!(clocked.leads().await[0].text("ASSIGNED_BY_ID"), "20", "the queue that the robot named");
+    clocked.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_deleted_by_hand_while_stages_run_loses_no_lead() {
+    let mut plan = robots_plan();
+    (plan.routers, plan.notifiers) = (2, 0);
+    let mut clocked = Clocked::start(&plan, "2026-11-23T09:00:00Z").await;
+    clocked.add_leads(json!({ "count": LEADS })).await;
+    let published = async || {
+        let count = clocked.count("FROM decisions WHERE published_at IS NOT NULL").await?;
+        Ok(count == i64::try_from(LEADS)?)
+    };
+    clocked.wait_for("all commands are with the broker", published).await;
+    let queue = format!("{}.acme.assignments", clocked.ground.prefix);
+    let broker = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
+    let channel = broker.create_channel().await.unwrap();
+    let gone = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    assert_eq!(usize::try_from(gone).unwrap(), LEADS, "all of them were in it");
+
+    // Who starts declares it again; what comes then goes its way.
+    clocked.start_notifier().await;
+    clocked.add_leads(json!({ "count": 2 })).await;
+    wait_for_told(&clocked, 2).await;
+    clocked.advance(AN_HOUR_AND_A_HALF);
+    wait_for_told(&clocked, LEADS + 2).await;
+    for lead in clocked.leads().await {
+        assert_eq!(lead.history.len(), 1, "its owner was set once: {:?}", lead.history);
+    }
+    assert_eq!(clocked.portal.notifications().await.unwrap().len(), LEADS + 2, "told once each");
+    clocked.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assignment_that_is_marked_sent_in_a_pack_without_it_is_carried_out() {
+    let mut plan = robots_plan();
+    plan.notifiers = 0;
+    let mut clocked = Clocked::start(&plan, "2026-11-23T09:00:00Z").await;
+    clocked.add_leads(json!({ "count": 1 })).await;
+    let decided = async || Ok(clocked.count("FROM decisions WHERE outcome = 'assign'").await? == 1);
+    clocked.wait_for("it is decided", decided).await;
+    let mut database = PgConnection::connect(&clocked.ground.database_url).await.unwrap();
+    let marked = "INSERT INTO assignments (portal, lead_id, epoch, to_user, pack, sent_at)
+                  SELECT portal, lead_id, epoch, to_user, gen_random_uuid(), '2026-11-23T08:00:00Z' FROM decisions";
+    sqlx::query(marked).execute(&mut database).await.unwrap();
+    clocked.start_notifier().await;
+    wait_for_told(&clocked, 1).await;
+    assert_eq!(clocked.leads().await[0].history.len(), 1);
     clocked.stop().await;
 }
