@@ -14,10 +14,12 @@
 
 use std::collections::BTreeSet;
 
+use common::failure::chain;
 use common::ids::{LeadId, UserId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::apart::Blame;
 use crate::client::{Counted, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
@@ -69,6 +71,8 @@ pub enum Answer {
     NotHis,
     /// The webhook's owner may not see it, so nothing is known.
     Hidden,
+    /// What the portal says of it cannot be read, or it refuses to; nothing is known of this one.
+    Unknown,
 }
 
 /// What happened in the portal of late.
@@ -112,7 +116,7 @@ impl Portal {
     /// Asks of each whether it was answered, as many in a request as fit.
     ///
     /// # Errors
-    /// When a request fails, or a source is refused: without it nobody can say that a lead was not answered.
+    /// When a request fails, or a source is refused for all: without it nobody can say that a lead was not answered.
     pub async fn answers(&self, asked: &[Asked]) -> Result<Vec<Answer>, PortalError> {
         let mut answers = Vec::with_capacity(asked.len());
         let mut left_out = Vec::new();
@@ -124,11 +128,22 @@ impl Portal {
                 &json!({ "filter": { "@ID": ids }, "select": select, "order": { "ID": "ASC" }, "start": -1 }),
             );
             let commands: Vec<Command> = std::iter::once(leads).chain(part.iter().map(activities)).collect();
-            let mut outcomes = self.batch_counted(&commands).await?.into_iter();
+            let permit = self.permit(&[]).await?;
+            let mut outcomes = self.batch_apart(permit, &commands).await?.into_iter();
             let mut next = || outcomes.next().map_or(Ok(Value::Null), |Counted { outcome, .. }| outcome);
             let leads = next()?;
             for asked in part {
-                let activities = next()?;
+                let activities = match next() {
+                    Err(error) if Blame::of(&error) == Blame::Content && !error.is_of_one_method() => {
+                        tracing::warn!(
+                            event = "answers.unknown", portal = %self.name(), lead.id = asked.lead.get(),
+                            error = chain(&error),
+                        );
+                        answers.push(Answer::Unknown);
+                        continue;
+                    }
+                    told => told?,
+                };
                 let lead = rows(&leads).find(|lead| number(lead, "ID") == Some(asked.lead.get()));
                 if lead.is_none() {
                     left_out.push((answers.len(), asked.lead));

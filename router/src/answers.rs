@@ -47,8 +47,8 @@ const AT_ONCE: u32 = 490;
 /// When a lead event is published again of which nothing came.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
-/// How long a lead that the webhook's owner may not see is not asked for again.
-const HIDDEN_WAITS: SignedDuration = SignedDuration::from_mins(10);
+/// How long a lead of which the portal tells nothing is not asked for again.
+const PUT_OFF_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// By how much the portal's clock may go after ours.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
@@ -90,8 +90,8 @@ pub(crate) struct AnswerTimers {
     pub(crate) news_at: Option<Timestamp>,
     /// Why it refused them, so that it is logged once.
     pub(crate) problem: Option<String>,
-    /// Leads that the webhook's owner may not see, and until when they are not asked for again.
-    pub(crate) hidden: BTreeMap<AssignmentKey, Timestamp>,
+    /// Leads of which the portal tells nothing, and until when they are not asked for again.
+    pub(crate) put_off: BTreeMap<AssignmentKey, Timestamp>,
 }
 
 impl AnswerTimers {
@@ -122,7 +122,7 @@ impl AnswerTimers {
         self.ask_for_news(now).await?;
         let portal = self.portal.name();
         let timers = self.store.answer_timers(portal, now, now - AGAIN_AFTER, AT_ONCE).await?;
-        self.hidden.retain(|_, until| *until > now);
+        self.put_off.retain(|_, until| *until > now);
         let routing = Arc::clone(&self.routing.borrow());
         // Those whose owners are to have answered, and as the portal is asked of them.
         let (mut awaited, mut asked) = (Vec::new(), Vec::new());
@@ -143,7 +143,7 @@ impl AnswerTimers {
             match timer.state.clone() {
                 TimerState::Over => drop(self.end(&timer.key, None).await?),
                 TimerState::Starts(since) => self.start(&timer, rules, &routing, since).await?,
-                TimerState::Remind(_) | TimerState::Due(_) if self.hidden.contains_key(&timer.key) => {}
+                TimerState::Remind(_) | TimerState::Due(_) if self.put_off.contains_key(&timer.key) => {}
                 TimerState::Remind(since) | TimerState::Due(since) => {
                     asked.push(RunningTimer { key: timer.key.clone(), owner: timer.owner, since });
                     awaited.push((timer, queue, rules));
@@ -161,8 +161,9 @@ impl AnswerTimers {
                 Answer::Hidden => {
                     let (portal, lead) = (self.portal.name(), timer.key.lead);
                     self.store.note_unseen(portal, lead, Unseen::Hidden, now).await?;
-                    self.hidden.insert(timer.key.clone(), now + HIDDEN_WAITS);
+                    self.put_off.insert(timer.key.clone(), now + PUT_OFF_FOR);
                 }
+                Answer::Unknown => drop(self.put_off.insert(timer.key.clone(), now + PUT_OFF_FOR)),
                 Answer::NotYet if is_due => self.give_to_another(timer, queue, rules).await?,
                 Answer::NotYet => self.remind(timer, rules).await?,
             }
@@ -211,7 +212,7 @@ impl AnswerTimers {
             match answer {
                 Answer::Answered(at) => self.answered(timer, at).await?,
                 Answer::NotHis => drop(self.end(&timer.key, None).await?),
-                Answer::NotYet | Answer::Hidden => {}
+                Answer::NotYet | Answer::Hidden | Answer::Unknown => {}
             }
         }
         Ok(())

@@ -253,7 +253,7 @@ impl Shared {
             holder: Uuid::now_v7(),
             news_at: None,
             problem: None,
-            hidden: BTreeMap::new(),
+            put_off: BTreeMap::new(),
         };
         context.lifecycle.spawn("answers", timers.run(self.stop.clone()));
         let handler = Decide {

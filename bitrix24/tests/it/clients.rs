@@ -8,26 +8,9 @@ use bitrix24::{ClientFinder, PortalError};
 use common::failure::{Failure, FailureClass};
 use common::ids::UserId;
 use distribution::{Tie, TieBy, TieOf};
-use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::fake::{Bench, FakePortal, lead, reply, result};
-
-/// A portal whose batches are answered command by command: by its method and its decoded parameters.
-fn portal(answer: impl Fn(&str, &str) -> Result<Value, Value> + Send + Sync + 'static) -> Arc<FakePortal> {
-    FakePortal::new(move |method, params| {
-        assert_eq!(method, "batch");
-        let (mut results, mut errors) = (Map::new(), Map::new());
-        for (key, command) in params["cmd"].as_object().unwrap() {
-            let (method, query) = command.as_str().unwrap().split_once('?').unwrap();
-            match answer(method, &percent_decode_str(query).decode_utf8().unwrap()) {
-                Ok(value) => results.insert(key.clone(), value),
-                Err(error) => errors.insert(key.clone(), error),
-            };
-        }
-        result(json!({ "result": results, "result_error": errors, "result_total": [], "result_next": [] }))
-    })
-}
+use crate::fake::{Bench, FakePortal, by_command, lead, reply};
 
 fn sought(id: u64) -> Sought {
     Sought {
@@ -66,7 +49,7 @@ fn row(id: u64, owner: u64, semantics: &str, changed: &str, contact: u64) -> Val
 
 #[tokio::test]
 async fn a_bound_contact_costs_one_request_and_tells_of_its_deals_and_leads() {
-    let fake = portal(|method, query| {
+    let fake = by_command(|method, query| {
         Ok(match (method, query) {
             ("crm.item.list", "entityTypeId=3&filter[@id][0]=84&select[0]=id&select[1]=assignedById&select[2]=updatedTime&start=-1") => {
                 json!({ "items": [item(84, 11, "2026-01-01")] })
@@ -97,7 +80,7 @@ async fn a_bound_contact_costs_one_request_and_tells_of_its_deals_and_leads() {
 
 #[tokio::test]
 async fn a_new_client_costs_one_search_in_both_spellings() {
-    let fake = portal(|method, query| {
+    let fake = by_command(|method, query| {
         let expected = if query.starts_with("type=PHONE") {
             "type=PHONE&values[0]=79161234567&values[1]=9161234567"
         } else {
@@ -118,7 +101,7 @@ async fn a_new_client_costs_one_search_in_both_spellings() {
 
 #[tokio::test]
 async fn twenty_hits_may_hide_others_so_each_kind_is_asked_for() {
-    let fake = portal(|method, query| {
+    let fake = by_command(|method, query| {
         let kind = query.split('&').find_map(|pair| pair.strip_prefix("entity_type="));
         Ok(match (method, kind) {
             ("crm.duplicate.findbycomm", None | Some("LEAD")) => {
@@ -147,7 +130,7 @@ async fn twenty_hits_may_hide_others_so_each_kind_is_asked_for() {
 
 #[tokio::test]
 async fn many_leads_share_requests_and_a_failure_meets_only_those_it_is_for() {
-    let fake = portal(|method, query| {
+    let fake = by_command(|method, query| {
         Ok(match method {
             "crm.duplicate.findbycomm" if query.contains("79160000007") => {
                 return Err(json!({ "error": "", "error_description": "Access denied." }));
@@ -178,7 +161,7 @@ async fn many_leads_share_requests_and_a_failure_meets_only_those_it_is_for() {
 
 #[tokio::test]
 async fn a_search_that_spoils_the_answer_for_all_fails_alone() {
-    let others = portal(|_, _| Ok(json!([])));
+    let others = by_command(|_, _| Ok(json!([])));
     let fake = FakePortal::new(move |method, params| {
         if params["cmd"].to_string().contains("79160000007") {
             return reply(200, r#"{"error":"WRONG_ENCODING","error_description":"Wrong encoding"}"#);
@@ -199,7 +182,7 @@ async fn a_search_that_spoils_the_answer_for_all_fails_alone() {
 
 #[tokio::test]
 async fn of_many_clients_deals_are_asked_for_only_where_the_owner_does_not_settle_it() {
-    let fake = portal(|_, query| {
+    let fake = by_command(|_, query| {
         let ids: Vec<u64> = query
             .split('&')
             .filter_map(|pair| pair.strip_prefix("filter[@id][")?.split_once("]=")?.1.parse().ok())

@@ -11,8 +11,9 @@ use bitrix24::{Limiter, MethodTimes, Portal, PortalMetrics, Transport};
 use common::budget::{BucketLimits, BudgetError, Grant, RequestBudget, Wish};
 use common::clock::SystemClock;
 use common::ids::{LeadId, PortalName};
+use percent_encoding::percent_decode_str;
 use prometheus::{Encoder, Registry, TextEncoder};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub type Reply = Result<Answer, TransportError>;
 type Script = dyn Fn(&str, &Value) -> Reply + Send + Sync;
@@ -229,4 +230,20 @@ impl RequestBudget for FakeBudget {
         self.refusals.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+}
+
+/// A portal whose batches are answered command by command: by its method and its decoded parameters.
+pub fn by_command(answer: impl Fn(&str, &str) -> Result<Value, Value> + Send + Sync + 'static) -> Arc<FakePortal> {
+    FakePortal::new(move |method, params| {
+        assert_eq!(method, "batch");
+        let (mut results, mut errors) = (Map::new(), Map::new());
+        for (key, command) in params["cmd"].as_object().unwrap() {
+            let (method, query) = command.as_str().unwrap().split_once('?').unwrap();
+            match answer(method, &percent_decode_str(query).decode_utf8().unwrap()) {
+                Ok(value) => results.insert(key.clone(), value),
+                Err(error) => errors.insert(key.clone(), error),
+            };
+        }
+        result(json!({ "result": results, "result_error": errors, "result_total": [], "result_next": [] }))
+    })
 }

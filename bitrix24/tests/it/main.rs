@@ -7,6 +7,7 @@
 )]
 
 mod client;
+mod answers;
 mod clients;
 mod fake;
 mod leads;
