@@ -262,7 +262,8 @@ impl Portal {
             let of_user = |user: &UserId| Command::of("timeman.settings", &json!({ "USER_ID": user.get() }));
             let commands: Vec<Command> = part.iter().map(of_user).collect();
             let permit = self.permit(&[]).await?;
-            for (user, Counted { outcome, .. }) in part.iter().zip(self.batch_apart(permit, &commands).await?) {
+            for (user, Counted { outcome, .. }) in part.iter().zip(self.batch_apart(permit, &commands).await?)
+            {
                 // Whose settings are refused counts as one who keeps them.
                 let kept =
                     outcome.ok().and_then(|settings| settings.get("UF_TIMEMAN").and_then(Value::as_bool));

@@ -124,7 +124,9 @@ impl Pack {
         }
         let group = |(to, mut items): (UserId, Vec<Ready>)| {
             let mut told = Told::default();
-            items.iter().for_each(|item| told.add(item, wording));
+            for item in &items {
+                told.add(item, wording);
+            }
             items.sort_by_key(|item| !item.only_tells(wording));
             (told.unchanged == 0, Group { to, digest: told.by_digest(wording), items })
         };

@@ -28,9 +28,12 @@ fn refused(code: &str) -> Value {
 
 #[tokio::test]
 async fn one_lead_of_which_nothing_can_be_told_costs_no_other_its_answer() {
-    let told = answers(|query| {
-        if query.contains("[OWNER_ID]=2") { Err(refused("WRONG_ENCODING")) } else { Ok(json!([])) }
-    });
+    let told =
+        answers(
+            |query| {
+                if query.contains("[OWNER_ID]=2") { Err(refused("WRONG_ENCODING")) } else { Ok(json!([])) }
+            },
+        );
     assert_eq!(told.await.unwrap(), [Answer::NotYet, Answer::Unknown, Answer::NotYet]);
 }
 

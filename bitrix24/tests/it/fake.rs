@@ -233,7 +233,9 @@ impl RequestBudget for FakeBudget {
 }
 
 /// A portal whose batches are answered command by command: by its method and its decoded parameters.
-pub fn by_command(answer: impl Fn(&str, &str) -> Result<Value, Value> + Send + Sync + 'static) -> Arc<FakePortal> {
+pub fn by_command(
+    answer: impl Fn(&str, &str) -> Result<Value, Value> + Send + Sync + 'static,
+) -> Arc<FakePortal> {
     FakePortal::new(move |method, params| {
         assert_eq!(method, "batch");
         let (mut results, mut errors) = (Map::new(), Map::new());

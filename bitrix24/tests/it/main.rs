@@ -6,8 +6,8 @@
     reason = "a test that fails panics, and its helpers take what the test has in hand"
 )]
 
-mod client;
 mod answers;
+mod client;
 mod clients;
 mod fake;
 mod leads;

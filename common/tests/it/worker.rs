@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use common::broker::worker::{Handler, Outcome, Received, Surroundings, Worker};
 use common::broker::{Headers, Message};
-use common::clock::SystemClock;
+use common::clock::{Clock as _, SystemClock};
 use common::failure::{FailureClass, HandlerError};
 use common::ids::LeadId;
 use common::lifecycle::{Health, Stop};
@@ -211,7 +211,7 @@ async fn failures_of_the_moment_come_again_after_growing_waits_and_only_some_cou
 #[tokio::test]
 async fn a_lead_that_was_held_for_days_may_be_throttled_as_long_as_any_other() {
     let ground = Ground::new().await;
-    let days_ago = Timestamp::now() - SignedDuration::from_hours(72);
+    let days_ago = SystemClock.now() - SignedDuration::from_hours(72);
     let aged = |lead, throttled_since| {
         let event = event(&ground.portal, lead);
         let headers = Headers { first_seen: Some(days_ago), throttled_since, ..event.headers };

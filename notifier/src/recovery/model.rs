@@ -224,7 +224,9 @@ impl World {
         }
         for leads in told.into_values() {
             self.doubled += usize::from(leads.iter().any(|lead| self.notices[*lead] > 0));
-            leads.into_iter().for_each(|lead| self.notices[lead] += 1);
+            for lead in leads {
+                self.notices[lead] += 1;
+            }
         }
         self.lost += usize::from(!answered);
         pack.answered = answered.then_some(results);

@@ -120,10 +120,10 @@ async fn what_was_asked_for_and_never_decided_is_overdue_until_it_is_decided() {
     let call = NewGiving::of_robot("call-1", Some("vip"), at(5));
     assert_eq!(store.give_again(&acme, lead(42), &call).await.unwrap(), Some(Epoch(2)));
     assert_eq!(calls(104).await, []);
-    let robot = (42, "call-1".to_owned(), Some("vip".to_owned()));
-    assert_eq!(calls(106).await, [robot.clone()]);
+    let robot = [(42, "call-1".to_owned(), Some("vip".to_owned()))];
+    assert_eq!(calls(106).await, robot);
     assert_eq!(calls(107).await, [], "the store knows when it was published again");
-    assert_eq!(calls(207).await, [robot]);
+    assert_eq!(calls(207).await, robot);
     let second = AssignmentKey { epoch: Epoch(2), ..key(42) };
     decide(&store, &second, decision(assign(user(13)))).await;
     assert_eq!(calls(9000).await, []);

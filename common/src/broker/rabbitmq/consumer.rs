@@ -28,7 +28,7 @@ pub(super) struct RabbitConsumer {
 /// a subscription that was dropped half made would stay with the broker, which sends it messages that nobody reads.
 enum Subscription {
     Begun(BoxFuture<'static, (Channel, lapin::Consumer)>),
-    Made(Channel, lapin::Consumer),
+    Made(Box<(Channel, lapin::Consumer)>),
 }
 
 impl RabbitConsumer {
@@ -71,11 +71,10 @@ impl Consumer for RabbitConsumer {
         loop {
             let consumer = match &mut self.subscription {
                 Subscription::Begun(subscribing) => {
-                    let (channel, consumer) = subscribing.await;
-                    self.subscription = Subscription::Made(channel, consumer);
+                    self.subscription = Subscription::Made(Box::new(subscribing.await));
                     continue;
                 }
-                Subscription::Made(_, consumer) => consumer,
+                Subscription::Made(made) => &mut made.1,
             };
             match consumer.next().await {
                 Some(Ok(delivery)) => {
@@ -95,7 +94,8 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn stop(&mut self) {
-        if let Subscription::Made(channel, consumer) = &self.subscription
+        if let Subscription::Made(made) = &self.subscription
+            && let (channel, consumer) = &**made
             && let Err(error) = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await
         {
             tracing::debug!(event = "broker.cancel_failed", queue = self.queue, error = %error);
