@@ -388,8 +388,9 @@ async fn a_notice_that_is_refused_for_a_moment_is_sent_later_and_once() {
     let refused = json!({ "error": { "status": 401, "code": "CONNECTION_ERROR", "description": "" } });
     let fault = json!({ "method": "im.notify.personal.add", "kind": refused, "times": 2 });
     pipeline.portal.add_fault(&fault).await.unwrap();
-    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
-    wait_for_notices(&pipeline, 5).await;
+    // Of two people: what one person is told later, of leads that are theirs by then, may be one notice.
+    pipeline.portal.add_leads(&mixed_leads(2)).await.unwrap();
+    wait_for_notices(&pipeline, 2).await;
     assert_each_once(&pipeline).await;
     assert_nothing_left(&pipeline).await;
     let retried = ["settled=\"delay\"", "class=\"transient\""];

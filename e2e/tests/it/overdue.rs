@@ -6,7 +6,8 @@ use e2e::harness::Plan;
 use e2e::portal::{client, send};
 use e2e::services::{RabbitMq, ScratchDir};
 use jiff::SignedDuration;
-use lapin::options::QueueDeleteOptions;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
@@ -134,8 +135,15 @@ async fn a_queue_that_is_deleted_by_hand_while_stages_run_loses_no_lead() {
     let gone = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     assert_eq!(usize::try_from(gone).unwrap(), LEADS, "all of them were in it");
 
-    // Who starts declares it again; what comes then goes its way.
+    // Who starts declares it again; what comes then goes its way. What came before would be a dead letter.
     clocked.start_notifier().await;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let is_there = async || {
+        // Asking for what is absent closes the channel.
+        let channel = broker.create_channel().await?;
+        Ok(channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await.is_ok())
+    };
+    clocked.wait_for("the queue is there again", is_there).await;
     clocked.add_leads(json!({ "count": 2 })).await;
     wait_for_told(&clocked, 2).await;
     clocked.advance(AN_HOUR_AND_A_HALF);
