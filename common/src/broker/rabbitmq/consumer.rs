@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel};
+use tokio::task::JoinSet;
 
 use super::connection::Link;
 use super::headers;
@@ -24,10 +24,11 @@ pub(super) struct RabbitConsumer {
     subscription: Subscription,
 }
 
-/// Callers drop `next` when something else comes first. What has been begun is kept here and goes on with the next call:
-/// a subscription that was dropped half made would stay with the broker, which sends it messages that nobody reads.
+/// Callers drop `next` when something else comes first. A subscription that was dropped half made would stay with the
+/// broker, which sends it messages that nobody reads. So a task of its own makes it, and goes on whether somebody waits or
+/// not: others wait for the same connection meanwhile.
 enum Subscription {
-    Begun(BoxFuture<'static, (Channel, lapin::Consumer)>),
+    Begun(JoinSet<(Channel, lapin::Consumer)>),
     Made(Box<(Channel, lapin::Consumer)>),
 }
 
@@ -36,10 +37,15 @@ impl RabbitConsumer {
         let subscription = begin(Arc::clone(&link), queue.clone(), prefetch, Duration::ZERO);
         Self { link, queue, prefetch, subscription }
     }
+
+    fn begin_again(&self) -> Subscription {
+        begin(Arc::clone(&self.link), self.queue.clone(), self.prefetch, RESUBSCRIBE_WAIT)
+    }
 }
 
 fn begin(link: Arc<Link>, queue: String, prefetch: u16, after: Duration) -> Subscription {
-    Subscription::Begun(Box::pin(async move {
+    let mut subscribing = JoinSet::new();
+    subscribing.spawn(async move {
         tokio::time::sleep(after).await;
         loop {
             match subscribe(&link, &queue, prefetch).await {
@@ -50,7 +56,8 @@ fn begin(link: Arc<Link>, queue: String, prefetch: u16, after: Duration) -> Subs
                 }
             }
         }
-    }))
+    });
+    Subscription::Begun(subscribing)
 }
 
 async fn subscribe(
@@ -71,7 +78,12 @@ impl Consumer for RabbitConsumer {
         loop {
             let consumer = match &mut self.subscription {
                 Subscription::Begun(subscribing) => {
-                    self.subscription = Subscription::Made(Box::new(subscribing.await));
+                    // It ends with a subscription, unless it panics.
+                    let made = subscribing.join_next().await.and_then(Result::ok);
+                    self.subscription = match made {
+                        Some(made) => Subscription::Made(Box::new(made)),
+                        None => self.begin_again(),
+                    };
                     continue;
                 }
                 Subscription::Made(made) => &mut made.1,
@@ -86,8 +98,7 @@ impl Consumer for RabbitConsumer {
                 ended @ (Some(Err(_)) | None) => {
                     let error = ended.and_then(Result::err).map(|error| error.to_string());
                     tracing::warn!(event = "broker.subscription_ended", queue = self.queue, error);
-                    let (link, queue) = (Arc::clone(&self.link), self.queue.clone());
-                    self.subscription = begin(link, queue, self.prefetch, RESUBSCRIBE_WAIT);
+                    self.subscription = self.begin_again();
                 }
             }
         }
