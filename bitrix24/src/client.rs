@@ -136,7 +136,9 @@ impl Portal {
     /// What is wrong where the portal has answered nothing for a while that can be read, as this process has seen it.
     #[must_use]
     pub fn unreadable(&self) -> Option<Unreadable> {
-        self.shared.readability.unreadable()
+        let unreadable = self.shared.readability.unreadable();
+        self.metrics.unreadable(&self.name, unreadable.is_some());
+        unreadable
     }
 
     /// When an answer was read last.
@@ -372,7 +374,7 @@ impl Portal {
         let result = result.and_then(|answer| envelope::read(method, &answer));
         let took = started.elapsed();
         self.shared.readability.heard(&result);
-        self.metrics.unreadable(&self.name, self.unreadable().is_some());
+        self.metrics.unreadable(&self.name, self.shared.readability.unreadable().is_some());
         self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
         match &result {
             Ok(envelope) => tracing::debug!(

@@ -1,7 +1,7 @@
 //! Takes dead letters out of the broker into the store, where people can read them.
 //!
-//! Three kinds arrive: what a stage gave up (with class and reason in its headers), what the broker
-//! gave up because it was given back too often, and what was published but no queue was bound for.
+//! Three kinds arrive: what a stage gave up (with class and reason in its headers), what the broker gave up because it was
+//! given back too often, and what no queue was bound for, which comes back first ([`crate::without_queue`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +11,13 @@ use common::broker::settle::Settler;
 use common::broker::{Broker, Delivery, Message};
 use common::clock::Clock;
 use common::config::TimelineEntries;
-use common::failure::{FailureClass, chain};
+use common::failure::{Failure as _, FailureClass, chain};
 use common::ids::LeadId;
 use common::lifecycle::Stop;
 use jiff::Timestamp;
 use store::{DeadLetter, OnCard, Store};
+
+use crate::without_queue::{ComesBack, NoQueue, WithoutQueue};
 
 /// Dead letters are few; a handful in hand is enough.
 const IN_HAND: u16 = 8;
@@ -35,6 +37,7 @@ pub(crate) struct DeadLetterTaker {
     pub(crate) clock: Arc<dyn Clock>,
     /// What the cards of each portal's leads tell.
     pub(crate) timelines: BTreeMap<String, TimelineEntries>,
+    pub(crate) without_queue: WithoutQueue,
 }
 
 impl DeadLetterTaker {
@@ -54,7 +57,22 @@ impl DeadLetterTaker {
     }
 
     async fn take(&self, delivery: Delivery) {
-        let letter = letter(&delivery.message, self.clock.now());
+        let now = self.clock.now();
+        let letter = letter(&delivery.message, now);
+        let back = self.without_queue.comes_back(&delivery.message, letter.portal.as_deref(), now);
+        if let Some(ComesBack { queue, settlement, attempt }) = back {
+            tracing::warn!(
+                event = "message.had_no_queue",
+                queue,
+                id = letter.message_id,
+                attempt = attempt.number
+            );
+            let delivery = delivery.meant_for(queue);
+            if self.settler.settle(delivery, &settlement, Some(&NoQueue), attempt).await.is_err() {
+                tracing::warn!(event = "dead_letter.comes_again", id = letter.message_id);
+            }
+            return;
+        }
         while let Err(error) = self.store.bury(&letter).await {
             tracing::error!(event = "dead_letter.not_stored", id = letter.message_id, error = chain(&error));
             tokio::time::sleep(STORE_WAIT).await;
@@ -111,10 +129,7 @@ fn letter(message: &Message, now: Timestamp) -> DeadLetter {
         (Some(class), None) if headers.reason.is_some() => {
             (class.clone(), headers.reason.clone().unwrap_or_default())
         }
-        (_, None) => (
-            FailureClass::Transient.as_str().to_owned(),
-            "it was published, but the queue it was meant for did not exist".to_owned(),
-        ),
+        (_, None) => (NoQueue.class().as_str().to_owned(), NoQueue.to_string()),
     };
     DeadLetter {
         message_id: message.id.clone(),

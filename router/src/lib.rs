@@ -28,6 +28,7 @@ mod pool;
 mod replays;
 mod routing;
 mod tell_dead_letters;
+mod without_queue;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ use crate::pool::{Pool, Wake};
 use crate::replays::Replays;
 use crate::routing::{Follow, Followed};
 use crate::tell_dead_letters::TellDeadLetters;
+use crate::without_queue::WithoutQueue;
 
 /// Finds what is wrong with the routing files and the webhooks' addresses; nothing is opened.
 ///
@@ -130,6 +132,11 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
         queue: context.topology.dead(),
         timelines: config.portals.iter().map(|portal| (portal.name.to_string(), portal.timeline)).collect(),
         clock: Arc::clone(&context.clock),
+        without_queue: WithoutQueue {
+            topology: Arc::clone(&context.topology),
+            policy: Arc::new(RetryPolicy::from(&config.retry)),
+            portals: config.portals.iter().map(|portal| portal.name.clone()).collect(),
+        },
     };
     context.lifecycle.spawn("dead-letters", taker.run(stop.clone()));
     let replays = Replays {

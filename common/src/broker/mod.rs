@@ -171,6 +171,12 @@ impl Delivery {
     pub fn new(queue: String, message: Message, acknowledge: Box<dyn Acknowledge>) -> Self {
         Self { queue, message, acknowledge }
     }
+
+    /// The same, of a message that was meant for another queue and goes back there.
+    #[must_use]
+    pub fn meant_for(self, queue: String) -> Self {
+        Self { queue, ..self }
+    }
 }
 
 /// A subscription to one queue.

@@ -1,10 +1,11 @@
 //! Where things are on this machine: installed programs, and ports that nobody uses.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow};
 
@@ -15,19 +16,28 @@ const HOW_TO_INSTALL_TOOLS: &str = "install it with `e2e/scripts/install-service
 /// Linux), so that a port stays ours while its server restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// How many tests that run at a time have ports of their own.
-const SLOTS: u16 = 8;
+/// So many parts the range has, one for a process. A test needs some twenty ports.
+const PARTS: u16 = 48;
 
-/// What is not a test has a range as large as that of all tests.
-const WITHOUT_SLOT: u16 = PORTS.start + (PORTS.end - PORTS.start) / 2;
-
-/// The ports of this process. nextest gives each test that runs a number that no other has meanwhile: a port that is free
-/// while a server restarts is then nobody else's choice, neither another test's nor that of a run by hand.
+/// The ports of this process: a part of the range that no other test, run or program of ours has as long as this process
+/// lives, whoever started it. So a port that is free while a server restarts is nobody else's choice. The whole range
+/// where all parts are taken.
 fn own_ports() -> std::ops::Range<u16> {
-    let slot = env::var_os("NEXTEST_TEST_GLOBAL_SLOT");
-    let slot: Option<u16> = slot.and_then(|slot| slot.to_str()?.parse().ok()).filter(|slot| *slot < SLOTS);
-    let size = (WITHOUT_SLOT - PORTS.start) / SLOTS;
-    slot.map_or(WITHOUT_SLOT..PORTS.end, |slot| PORTS.start + slot * size..PORTS.start + (slot + 1) * size)
+    static OWN: OnceLock<Option<(u16, File)>> = OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        // Not in the temporary folder of this process: ports are the machine's.
+        let dir = Path::new("/tmp/rota-ports");
+        // Whoever is not allowed to write there finds no part free.
+        drop(fs::create_dir_all(dir));
+        let locked = |part: u16| {
+            let file = File::create(dir.join(part.to_string())).ok()?;
+            file.try_lock().is_ok().then_some((part, file))
+        };
+        (0..PARTS).find_map(locked)
+    });
+    let size = (PORTS.end - PORTS.start) / PARTS;
+    let of_part = |part: u16| PORTS.start + part * size..PORTS.start + (part + 1) * size;
+    own.as_ref().map_or(PORTS, |(part, _)| of_part(*part))
 }
 
 /// A port of 127.0.0.1 on which nobody listens. Chosen by chance, so that other processes on this machine rarely choose the
