@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context, anyhow};
 
@@ -40,20 +41,20 @@ fn own_ports() -> std::ops::Range<u16> {
     own.as_ref().map_or(PORTS, |(part, _)| of_part(*part))
 }
 
-/// A port of 127.0.0.1 on which nobody listens. Chosen by chance, so that other processes on this machine rarely choose the
-/// same; who starts a server on it tries again with another one if it was taken meanwhile.
+/// A port of 127.0.0.1 on which nobody listens, and which was not given out before. The first is chosen by chance, so that
+/// other processes on this machine rarely choose the same; who starts a server on it tries again with another one if it was
+/// taken meanwhile.
 ///
 /// # Errors
 ///
 /// Hundreds of ports were tried in vain.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    let chance = RandomState::new().build_hasher().finish();
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new((RandomState::new().build_hasher().finish() % 12_000) as u16));
     let ports = own_ports();
-    let size = u64::from(ports.end - ports.start);
-    // 7919 is prime to the size of either range: the walk does not come back to a port before it has seen all.
-    (0..500_u64)
-        .filter_map(|step| u16::try_from((chance % size + step * 7919) % size).ok())
-        .map(|offset| ports.start + offset)
+    let size = ports.end - ports.start;
+    (0..size)
+        .map(|_| ports.start + NEXT.fetch_add(1, Ordering::Relaxed) % size)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .with_context(|| format!("no free port on 127.0.0.1 in {ports:?}"))
 }
