@@ -369,8 +369,11 @@ impl Portal {
             drop(self.limiter.acquire(self.purpose).await?);
             result = self.send(method, params).await;
         }
-        let result = result.and_then(|answer| envelope::read(method, &answer));
         let took = started.elapsed();
+        let result = match result {
+            Ok(answer) => envelope::read(method, &answer).await,
+            Err(error) => Err(error),
+        };
         self.shared.readability.heard(&result);
         self.metrics.unreadable(&self.name, self.unreadable().is_some());
         self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
