@@ -133,10 +133,13 @@ impl Portal {
         self.limiter.methods()
     }
 
-    /// What is wrong where the portal has answered nothing for a while that can be read, as this process has seen it.
+    /// What is wrong where the portal has answered nothing for a while that can be read, as this process has seen it. The
+    /// metric goes along: that comes true by time alone, between two answers.
     #[must_use]
     pub fn unreadable(&self) -> Option<Unreadable> {
-        self.shared.readability.unreadable()
+        let unreadable = self.shared.readability.unreadable();
+        self.metrics.unreadable(&self.name, unreadable.is_some());
+        unreadable
     }
 
     /// When an answer was read last.
