@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_would_take_too_much_is_refused_whatever_it_is_made_of() {
-        let many_members: String = (0..200_000).map(|number| format!(r#""{number}":0,"#)).collect();
+        let many_members: Vec<String> = (0..200_000).map(|number| format!(r#""{number}":0,"#)).collect();
         for text in [
             list_of(r#"{"a":0}"#, 4_000_000),
             list_of("{}", 4_000_000),
@@ -198,7 +198,7 @@ mod tests {
             list_of("null", 4_000_000),
             list_of(r#""""#, 4_000_000),
             list_of(r#"[[[[{"":""}]]]]"#, 4_000_000),
-            format!("{{{many_members}\"a\":0}}"),
+            format!("{{{}\"a\":0}}", many_members.concat()),
         ] {
             let start = text.chars().take(40).collect::<String>();
             assert_eq!(
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_unreadable() {
-        for text in ["", "<html>", "[1", "[1] x", r#"{"a":1,}"#, r#"{1:2}"#, "1e999", "\"\u{1}\""] {
+        for text in ["", "<html>", "[1", "[1] x", r#"{"a":1,}"#, "{1:2}", "1e999", "\"\u{1}\""] {
             assert_eq!(parse(text.as_bytes(), MEMORY), Err(NoValue::Unreadable), "{text}");
         }
         assert_eq!(parse(b"\"\xff\"", MEMORY), Err(NoValue::Unreadable));

@@ -31,8 +31,8 @@ pub const LARGE_ANSWER_BYTES: usize = 4 * MIB;
 /// The largest body that is read of anything else, unpacked: one lead with long comments, fifty people.
 pub const ANSWER_BYTES: usize = MIB;
 
-/// What unpacks to more than this many times what was sent is no honest answer, once it is long. Rows of a list that differ
-/// by nothing but their id are packed to a fortieth.
+/// How many times what was sent an answer may unpack to, once it is long. Even rows that differ by little but their id stay
+/// below that.
 pub const RATIO_MAX: usize = 100;
 
 /// From this length on the ratio counts.
@@ -60,7 +60,7 @@ impl Limits {
     /// Those of this method's answers.
     #[must_use]
     pub fn of(method: &str) -> Self {
-        let is_large = method == "batch" || method.ends_with(".list");
+        let is_large = method == "batch" || method.rsplit('.').next() == Some("list");
         let bytes = if is_large { LARGE_ANSWER_BYTES } else { ANSWER_BYTES };
         Self { bytes, memory: 3 * bytes }
     }

@@ -425,15 +425,16 @@ fn events_url_of(portal: &str, port: u16) -> String {
 
 /// A portal's section of the configuration.
 fn section(plan: &Plan, name: &str, member_id: &str, portal: &PortalControl) -> String {
-    let keys: String = plan.portal_keys.iter().map(|line| format!("    {line}\n")).collect();
+    let keys: Vec<String> = plan.portal_keys.iter().map(|line| format!("    {line}\n")).collect();
     format!(
         "\x20 - name: {name}\n\
          \x20   member_id: '{member_id}'\n\
          \x20   webhook_url: {}\n\
          \x20   application_token: 51856fefc120afa4b628cc82d3935cce\n\
          \x20   routing: routing.yaml\n\
-         {keys}",
+         {}",
         portal.webhook_url,
+        keys.concat(),
     )
 }
 

@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// What comes behind the fault is no JSON and no form, so whoever read it would say so.
+    /// Behind the fault stands no JSON and no form, so whoever read on would say so.
     #[test]
     fn nothing_is_read_behind_the_first_fault() {
         let members =
