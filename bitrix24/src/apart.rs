@@ -34,7 +34,7 @@ impl Blame {
     pub(crate) fn of(error: &PortalError) -> Self {
         match error {
             PortalError::Unreadable { .. }
-            | PortalError::TooLarge { .. }
+            | PortalError::Excessive { .. }
             | PortalError::Unexpected { .. }
             | PortalError::Refused { code: PortalCode::WrongEncoding, .. }
             | PortalError::Status { status: 400 | 413 | 414, .. } => Self::Content,

@@ -133,7 +133,8 @@ impl Portal {
         self.limiter.methods()
     }
 
-    /// What is wrong where the portal has answered nothing for a while that can be read, as this process has seen it.
+    /// What is wrong where the portal has answered nothing for a while that can be read, as this process has seen it. The
+    /// metric goes along: that comes true by time alone, between two answers.
     #[must_use]
     pub fn unreadable(&self) -> Option<Unreadable> {
         let unreadable = self.shared.readability.unreadable();
@@ -371,8 +372,11 @@ impl Portal {
             drop(self.limiter.acquire(self.purpose).await?);
             result = self.send(method, params).await;
         }
-        let result = result.and_then(|answer| envelope::read(method, &answer));
         let took = started.elapsed();
+        let result = match result {
+            Ok(answer) => envelope::read(method, &answer).await,
+            Err(error) => Err(error),
+        };
         self.shared.readability.heard(&result);
         self.metrics.unreadable(&self.name, self.shared.readability.unreadable().is_some());
         self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);

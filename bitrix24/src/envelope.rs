@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::code::PortalCode;
 use crate::error::PortalError;
+use crate::json::{self, NoValue};
+use crate::size::{self, Excess, Limits, SMALL_BODY_BYTES, SMALL_MEMORY};
 use crate::transport::Answer;
 
 /// The longest description of an error that is kept, in characters.
@@ -45,8 +47,20 @@ pub struct Timing {
 ///
 /// # Errors
 /// Whatever the answer says went wrong; an answer that says nothing readable is
-/// [`PortalError::Unreadable`] after a success and [`PortalError::Status`] otherwise.
-pub(crate) fn read(method: &str, answer: &Answer) -> Result<Envelope, PortalError> {
+/// [`PortalError::Unreadable`] after a success and [`PortalError::Status`] otherwise, and one that would become too much is
+/// [`PortalError::Excessive`].
+pub(crate) async fn read(method: &str, answer: &Answer) -> Result<Envelope, PortalError> {
+    if answer.body.len() <= SMALL_BODY_BYTES {
+        let small = read_within(SMALL_MEMORY, method, answer);
+        if !matches!(small, Err(PortalError::Excessive { excess: Excess::Memory(_), .. })) {
+            return small;
+        }
+    }
+    let _turn = size::turn().await;
+    read_within(Limits::of(method).memory, method, answer)
+}
+
+fn read_within(memory: usize, method: &str, answer: &Answer) -> Result<Envelope, PortalError> {
     if let (300..400, Some(location)) = (answer.status, &answer.location) {
         return Err(PortalError::Renamed { method: method.to_owned(), host: host_of(location) });
     }
@@ -58,8 +72,12 @@ pub(crate) fn read(method: &str, answer: &Answer) -> Result<Envelope, PortalErro
             PortalError::Status { method: method.to_owned(), status: answer.status }
         }
     };
-    let Ok(Value::Object(mut body)) = serde_json::from_slice::<Value>(&answer.body) else {
-        return Err(unreadable());
+    let mut body = match json::parse(&answer.body, memory) {
+        Ok(Value::Object(body)) => body,
+        Ok(_) | Err(NoValue::Unreadable) => return Err(unreadable()),
+        Err(NoValue::Excessive(excess)) => {
+            return Err(PortalError::Excessive { method: method.to_owned(), excess });
+        }
     };
     if let Some(code) = body.get("error") {
         return Err(refused(method, Some(answer.status), code, body.get("error_description")));
@@ -160,12 +178,19 @@ fn host_of(location: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use common::failure::{Failure, FailureClass, chain};
     use serde_json::json;
 
     use super::*;
 
+    fn read(method: &str, answer: &Answer) -> Result<Envelope, PortalError> {
+        read_within(Limits::of(method).memory, method, answer)
+    }
+
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, body: body.as_bytes().to_vec(), location: None }
+        Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }
     }
 
     #[test]
@@ -194,6 +219,35 @@ mod tests {
             let error = read("batch", &answer(502, body)).unwrap_err();
             assert!(matches!(error, PortalError::Status { status: 502, .. }), "{body}");
         }
+    }
+
+    #[test]
+    fn what_would_become_too_much_is_an_error_of_its_own_whatever_the_status() {
+        let bomb = format!(r#"{{"result":[{}0]}}"#, r#"{"a":0},"#.repeat(10_000));
+        for status in [200, 502] {
+            let error = read("crm.lead.get", &answer(status, &bomb)).unwrap_err();
+            assert!(matches!(error, PortalError::Excessive { .. }), "{error}");
+            assert_eq!((error.class(), error.is_ambiguous()), (FailureClass::Transient, true));
+            let reason = "crm.lead.get: the portal's answer is too much: it would take more than 3145728 bytes of memory";
+            assert_eq!(chain(&error), reason);
+        }
+        assert!(read("crm.lead.list", &answer(200, &bomb)).is_ok(), "a list may be large");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_large_answers_become_values_at_a_time_and_small_ones_always() {
+        let is_read = async |of: &str, times: usize| {
+            let answer = answer(200, &format!(r#"{{"result":[{}0]}}"#, format!("{of},").repeat(times)));
+            let read = super::read("crm.lead.list", &answer);
+            tokio::time::timeout(Duration::from_secs(1), read).await.is_ok_and(|read| read.is_ok())
+        };
+        let turns = [size::turn().await, size::turn().await];
+        assert!(is_read(r#"{"a":0}"#, 100).await, "a small one waits for nothing");
+        assert!(!is_read(r#"{"a":0}"#, 10_000).await, "a third one that becomes large waits");
+        assert!(!is_read("0", SMALL_BODY_BYTES / 2).await, "and so does a large body");
+        drop(turns);
+        assert!(is_read(r#"{"a":0}"#, 10_000).await);
+        assert!(is_read("0", SMALL_BODY_BYTES / 2).await);
     }
 
     #[test]

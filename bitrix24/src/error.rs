@@ -13,6 +13,7 @@ use common::failure::{Failure, FailureClass};
 
 use crate::apart::Blame;
 use crate::code::PortalCode;
+use crate::size::Excess;
 use crate::transport::TransportError;
 
 /// How long a method stays blocked at least after `OPERATION_TIME_LIMIT`: the portal counts in ten
@@ -80,11 +81,14 @@ pub enum PortalError {
         /// Which method.
         method: String,
     },
-    /// The answer is longer than what is read.
-    #[error("{method}: the answer is longer than {} bytes", crate::transport::MAX_BODY_BYTES)]
-    TooLarge {
+    /// The answer is more than is read, by what it says or by what it would become.
+    #[error("{method}: the portal's answer is too much")]
+    Excessive {
         /// Which method.
         method: String,
+        /// In what.
+        #[source]
+        excess: Excess,
     },
     /// The webhook's owner may not see this lead, or not change it. Whether it exists is not known.
     #[error(
@@ -146,7 +150,7 @@ impl PortalError {
         match *source {
             TransportError::NotSent(_) => Self::NotSent { method, source },
             TransportError::Ambiguous(_) => Self::Lost { method, source },
-            TransportError::TooLarge => Self::TooLarge { method },
+            TransportError::Excessive(excess) => Self::Excessive { method, excess },
         }
     }
 
@@ -166,7 +170,7 @@ impl PortalError {
             Self::Status { status, .. } => *status >= 500 || *status == 408,
             Self::Lost { .. }
             | Self::Unreadable { .. }
-            | Self::TooLarge { .. }
+            | Self::Excessive { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::Interrupted => true,
@@ -244,7 +248,7 @@ impl Failure for PortalError {
             Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::Unreadable { .. }
-            | Self::TooLarge { .. }
+            | Self::Excessive { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::NotRun { .. }
@@ -267,7 +271,7 @@ impl Failure for PortalError {
             | Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::Unreadable { .. }
-            | Self::TooLarge { .. }
+            | Self::Excessive { .. }
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::NotRun { .. }

@@ -24,6 +24,10 @@ const ALWAYS: [&str; 12] = [
     "COMPANY_ID",
 ];
 
+/// How much is kept of each text of a lead, in bytes: as much as a column of text holds in the portal's database. So leads
+/// that wait for their decision take little, whatever a portal says.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+
 /// Fields by the portal's codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields(BTreeSet<String>);
@@ -61,15 +65,47 @@ impl Fields {
         self.0.iter().map(String::as_str).collect()
     }
 
-    /// Drops all others: `crm.lead.get` knows no `select`, and a decision must not depend on how a lead was read.
+    /// Drops all others: `crm.lead.get` knows no `select`, and a decision must not depend on how a lead was read. What is
+    /// kept is kept to [`TEXT_BYTES_MAX`].
     pub(crate) fn keep_only(&self, fields: &mut Map<String, Value>) {
         fields.retain(|code, _| self.0.contains(code));
+        fields.values_mut().for_each(shorten);
+    }
+}
+
+/// Cuts the texts in a value to their greatest length.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > TEXT_BYTES_MAX => {
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            // What is cut off is to be given back.
+            text.shrink_to_fit();
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(shorten),
+        Value::Object(members) => members.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_of_a_lead_is_cut_wherever_it_stands() {
+        let long = "ж".repeat(TEXT_BYTES_MAX);
+        let whole = "x".repeat(TEXT_BYTES_MAX);
+        let mut fields = serde_json::json!({
+            "TITLE": format!("x{long}"), "SOURCE_ID": whole, "PHONE": [{ "VALUE": long }], "COMMENTS": "dropped",
+        });
+        let fields = fields.as_object_mut().unwrap();
+        Fields::default().with(["PHONE"]).keep_only(fields);
+        let length = |text: &Value| text.as_str().unwrap().len();
+        assert_eq!(length(&fields["TITLE"]), TEXT_BYTES_MAX - 1, "no sign is cut in two");
+        assert_eq!(length(&fields["SOURCE_ID"]), TEXT_BYTES_MAX);
+        assert_eq!(length(&fields["PHONE"][0]["VALUE"]), TEXT_BYTES_MAX);
+        assert!(!fields.contains_key("COMMENTS"));
+    }
 
     #[test]
     fn a_mask_is_never_asked_for() {

@@ -16,7 +16,7 @@ use crate::client::{Permit, Portal};
 use crate::command::{Command, MAX_COMMANDS};
 use crate::envelope::unsigned;
 use crate::error::PortalError;
-use crate::fields::Fields;
+use crate::fields::{Fields, TEXT_BYTES_MAX};
 
 /// Rows of one list. Fixed by the portal; page "Features of list methods".
 pub const LEADS_A_LIST: usize = 50;
@@ -90,7 +90,8 @@ impl PortalLead {
         let number = |name| fields.get(name).and_then(unsigned);
         let id = number("ID").and_then(LeadId::new).ok_or_else(unexpected)?;
         let owner = number("ASSIGNED_BY_ID").and_then(UserId::new);
-        let title = fields.get("TITLE").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let title = fields.get("TITLE").and_then(Value::as_str).unwrap_or_default();
+        let title = title[..title.floor_char_boundary(TEXT_BYTES_MAX)].to_owned();
         Ok(Self { id, owner, title, fields })
     }
 }

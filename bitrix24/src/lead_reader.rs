@@ -26,7 +26,7 @@ use crate::metrics::PackKind;
 use crate::pack::{PackLimits, PackSender, Packer};
 
 /// Leads read by one request at the most: twenty lists in a batch. A full lead is about 3 KB, so the
-/// answer stays far below [`crate::transport::MAX_BODY_BYTES`], and twenty lists by id far below the
+/// answer stays far below [`crate::size::LARGE_ANSWER_BYTES`], and twenty lists by id far below the
 /// 60 s after which the cloud cuts a request.
 pub const MAX_LEADS_A_REQUEST: usize = 1000;
 

@@ -1,7 +1,7 @@
 //! The REST API of a Bitrix24 portal as a typed client; the only code of ours that sends requests to
 //! a portal.
 //!
-//! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]), what
+//! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]) and how much of it ([`size`]), what
 //! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
 //! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`], [`answers`], [`clients`]), and how many
 //! wishes become one request ([`pack`], [`lead_reader`], [`client_finder`]). Whether anything can be read at all is watched by
@@ -11,6 +11,7 @@
 
 pub mod answers;
 mod apart;
+mod body;
 pub mod client;
 pub mod client_finder;
 pub mod clients;
@@ -21,6 +22,7 @@ pub mod deal;
 pub mod envelope;
 pub mod error;
 pub mod fields;
+mod json;
 pub mod lead;
 pub mod lead_reader;
 pub mod limits;
@@ -34,6 +36,7 @@ pub mod people;
 mod phone;
 mod readability;
 pub mod scan;
+pub mod size;
 pub mod timeline;
 pub mod transport;
 pub mod watch;

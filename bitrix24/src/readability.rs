@@ -1,6 +1,7 @@
 //! Whether a portal answers anything that can be read.
 //!
-//! A warning that PHP prints before the JSON, or a page of a proxy, makes every answer unreadable: then nothing is known
+//! A warning that PHP prints before the JSON, or a page of a proxy, makes every answer unreadable, and so does far too much of
+//! anything: then nothing is known
 //! to be wrong with any message, and nothing works. One such answer says little, as do none at all.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,7 +45,9 @@ impl Readability {
             Ok(_) | Err(PortalError::Refused { .. } | PortalError::Renamed { .. }) => {
                 *heard = Heard { unreadable: None, read_at: Some(now) };
             }
-            Err(PortalError::Unreadable { .. } | PortalError::Status { .. }) => {
+            Err(
+                PortalError::Unreadable { .. } | PortalError::Excessive { .. } | PortalError::Status { .. },
+            ) => {
                 let (answers, since) = heard.unreadable.unwrap_or((0, now));
                 heard.unreadable = Some((answers.saturating_add(1), since));
             }

@@ -7,31 +7,35 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, LOCATION};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The largest body that is read, in bytes after decompression.
-///
-/// The largest answer asked for is 1000 leads of some 3 KB each; texts have no limit of length,
-/// so there is room for five times that. A larger `MAX_LEADS_A_REQUEST` would change it.
-pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+use crate::body::{Body, BodyError, PART_BYTES};
+use crate::size::{Excess, Limits, SMALL_BODY_BYTES};
+
+/// What an HTTP/2 portal may send before we have read it, in bytes: of one answer, and of all on one connection. By default
+/// these are some megabytes, which a portal could have held whatever is read of it.
+const HTTP2_WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 
 /// What the portal answered, unread.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The body as it came, decompressed.
+    /// The body as it came, unpacked.
     pub body: Vec<u8>,
     /// The `Location` header, which a renamed portal sends. It contains the secret: never log it.
     pub location: Option<String>,
+    /// The portal's one place for a large body, which this one has as long as it lives.
+    pub place: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -62,9 +66,9 @@ pub enum TransportError {
     /// The request was on its way and its end is unknown: a timeout, a reset, a body that broke off.
     #[error("the portal's answer was lost; it may have run the request")]
     Ambiguous(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer is longer than [`MAX_BODY_BYTES`]; the request ran.
-    #[error("the portal's answer is longer than {MAX_BODY_BYTES} bytes")]
-    TooLarge,
+    /// The answer is more than is read; the request ran.
+    #[error("the portal's answer is too much")]
+    Excessive(#[source] Excess),
 }
 
 /// One way to send a request to one portal.
@@ -122,6 +126,9 @@ pub struct HttpTransport {
     client: Client,
     webhook: RwLock<Url>,
     configured: Url,
+    /// One large body at a time, so that a portal holds no more than that, however many requests are under way. Who sends it
+    /// slowly makes nobody wait but themselves.
+    large: Arc<Semaphore>,
 }
 
 impl HttpTransport {
@@ -151,12 +158,38 @@ impl HttpTransport {
             .redirect(Policy::none())
             .timeout(settings.timeout)
             .connect_timeout(settings.connect_timeout)
+            .http2_initial_stream_window_size(HTTP2_WINDOWS.0)
+            .http2_initial_connection_window_size(HTTP2_WINDOWS.1)
             .https_only(webhook.scheme() == "https");
         if local {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|e| InvalidWebhook::Client(e.without_url()))?;
-        Ok(Self { client, webhook: RwLock::new(webhook.clone()), configured: webhook })
+        let large = Arc::new(Semaphore::new(1));
+        Ok(Self { client, webhook: RwLock::new(webhook.clone()), configured: webhook, large })
+    }
+
+    /// Reads a body within the limits of its method.
+    async fn read(
+        &self,
+        method: &str,
+        response: &mut Response,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), TransportError> {
+        let is_gzip = response.headers().get(CONTENT_ENCODING).is_some_and(|value| {
+            value.as_bytes().eq_ignore_ascii_case(b"gzip") || value.as_bytes().eq_ignore_ascii_case(b"x-gzip")
+        });
+        let mut body = Body::new(is_gzip, Limits::of(method).bytes);
+        let mut place = None;
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            for part in chunk.chunks(PART_BYTES) {
+                body.take(part)?;
+                if body.len() > SMALL_BODY_BYTES && place.is_none() {
+                    // It is never closed.
+                    place = Arc::clone(&self.large).acquire_owned().await.ok();
+                }
+            }
+        }
+        Ok((body.finish()?, place))
     }
 
     fn webhook(&self) -> Url {
@@ -181,21 +214,16 @@ impl fmt::Debug for HttpTransport {
 #[async_trait]
 impl Transport for HttpTransport {
     async fn send(&self, method: &str, body: &Value) -> Result<Answer, TransportError> {
-        let request = self.client.post(self.address(method)).header(ACCEPT, "application/json").json(body);
+        let request = self.client.post(self.address(method)).json(body);
+        let request = request.header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "gzip");
         #[expect(clippy::disallowed_methods, reason = "the one place that sends to a portal")]
         let mut response = request.send().await.map_err(failed)?;
 
         let status = response.status().as_u16();
         let location =
             response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(TransportError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, body, location })
+        let (body, place) = self.read(method, &mut response).await?;
+        Ok(Answer { status, body, location, place })
     }
 
     fn move_to(&self, location: &str) -> Option<Move> {
@@ -257,6 +285,15 @@ fn failed(error: reqwest::Error) -> TransportError {
 
 fn lost(error: reqwest::Error) -> TransportError {
     TransportError::Ambiguous(Box::new(error.without_url()))
+}
+
+impl From<BodyError> for TransportError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Excessive(excess) => Self::Excessive(excess),
+            BodyError::Broken(error) => Self::Ambiguous(Box::new(error)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub async fn watch_readability(portal: Portal, health: Health, stop: Stop) {
         if let Some(unreadable) = portal.unreadable() {
             let why = format!(
                 "portal {} has answered nothing that can be read for {} s ({} answers): look at what it answers, by `curl` \
-                 and the webhook's address, for warnings of PHP or a page of a proxy before the JSON",
+                 and the webhook's address, for warnings of PHP or a page of a proxy before the JSON, or far too much of it",
                 portal.name(),
                 unreadable.lasts.as_secs(),
                 unreadable.answers,

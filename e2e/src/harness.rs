@@ -21,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The name of the portal in the configuration.
 pub const PORTAL: &str = "acme";
 
+/// The simulator's own, unless its settings say otherwise.
+const MEMBER_ID: &str = "a223c6b3710f85df22e9377d6c4f7553";
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -32,7 +35,9 @@ pub struct Plan {
     pub routing: String,
     /// Settings of the simulated portal.
     pub portal: Value,
-    /// Further keys of the portal's section of the configuration, as lines of YAML, without indentation.
+    /// Names of further portals, each with a simulator of its own, with the same settings and the same routing.
+    pub others: Vec<String>,
+    /// Further keys of each portal's section of the configuration, as lines of YAML, without indentation.
     pub portal_keys: Vec<String>,
     /// Further sections of the configuration, as YAML.
     pub config: String,
@@ -43,6 +48,8 @@ pub struct Plan {
 pub struct Pipeline {
     /// The simulated portal.
     pub portal: PortalControl,
+    /// The further portals of the plan, in their order.
+    pub others: Vec<PortalControl>,
     /// Where events are posted to.
     pub events_url: String,
     /// The database of this pipeline alone.
@@ -74,8 +81,9 @@ pub struct Ground {
     pub database_url: String,
     /// The start of the names of their queues.
     pub prefix: String,
-    // Before the directory, in which it writes.
-    _simulator: Process,
+    others: Vec<PortalControl>,
+    // Before the directory, in which they write.
+    _simulators: Vec<Process>,
     dir: ScratchDir,
 }
 
@@ -89,24 +97,26 @@ impl Ground {
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let prefix = format!("e2e-{}", &unique[unique.len() - 12..]);
         let database_url = create_database(database_url, &prefix.replace('-', "_"))?;
-        let (simulator, portal) = start_simulator(dir.path(), &plan.portal).await?;
-        let portal_keys: Vec<String> = plan.portal_keys.iter().map(|line| format!("    {line}\n")).collect();
-        let config = format!(
+        let mut config = format!(
             "amqp: {{ url: '{amqp_url}', prefix: {prefix} }}\n\
              database: {{ url: '{database_url}', connections: 4 }}\n\
-             portals:\n\
-             \x20 - name: {PORTAL}\n\
-             \x20   member_id: a223c6b3710f85df22e9377d6c4f7553\n\
-             \x20   webhook_url: {}\n\
-             \x20   application_token: 51856fefc120afa4b628cc82d3935cce\n\
-             \x20   routing: routing.yaml\n\
-             {}\
-             {}\n",
-            portal.webhook_url,
-            portal_keys.concat(),
+             {}\n\
+             portals:\n",
             plan.config
         );
-        let ground = Self { portal, database_url, prefix, _simulator: simulator, dir };
+        let (simulator, portal) = start_simulator(dir.path(), PORTAL, &plan.portal).await?;
+        config += &section(plan, PORTAL, MEMBER_ID, &portal);
+        let (mut simulators, mut others) = (vec![simulator], Vec::new());
+        for (number, name) in plan.others.iter().enumerate() {
+            let member_id = format!("{number:032x}");
+            let mut settings = plan.portal.clone();
+            settings["member_id"] = json!(member_id);
+            let (simulator, portal) = start_simulator(dir.path(), name, &settings).await?;
+            config += &section(plan, name, &member_id, &portal);
+            simulators.push(simulator);
+            others.push(portal);
+        }
+        let ground = Self { portal, database_url, prefix, others, _simulators: simulators, dir };
         fs::write(ground.config(), config)?;
         fs::write(ground.dir.path().join("routing.yaml"), &plan.routing)?;
         Ok(ground)
@@ -121,7 +131,7 @@ impl Ground {
     /// Where the portal's events go, when ingest listens on this port.
     #[must_use]
     pub fn events_url(port: u16) -> String {
-        format!("http://127.0.0.1:{port}/bitrix24/{PORTAL}/events")
+        events_url_of(PORTAL, port)
     }
 
     /// Runs the command `rota` with the configuration of these stages; answers how it ended and what it printed.
@@ -163,14 +173,18 @@ impl Pipeline {
             stages.push(Stage { name, program, admin: free_port()?, http: free_port()?, process: None });
         }
         let events_url = Ground::events_url(stages[0].http);
-        let (portal, database_url, prefix) =
-            (ground.portal.clone(), ground.database_url.clone(), ground.prefix.clone());
-        let mut pipeline = Self { portal, events_url, database_url, prefix, stages, ground };
+        let (portal, others) = (ground.portal.clone(), ground.others.clone());
+        let (database_url, prefix) = (ground.database_url.clone(), ground.prefix.clone());
+        let mut pipeline = Self { portal, others, events_url, database_url, prefix, stages, ground };
         for index in 0..pipeline.stages.len() {
             pipeline.launch(index)?;
         }
         pipeline.wait_ready().await?;
         pipeline.portal.change_settings(&json!({ "events_to": pipeline.events_url })).await?;
+        for (name, portal) in plan.others.iter().zip(&pipeline.others) {
+            let events_to = events_url_of(name, pipeline.stages[0].http);
+            portal.change_settings(&json!({ "events_to": events_to })).await?;
+        }
         Ok(pipeline)
     }
 
@@ -354,6 +368,19 @@ impl Pipeline {
         send(client()?.get(format!("http://127.0.0.1:{}/ready", stage.admin))).await
     }
 
+    /// The most memory that a process has taken so far (`VmHWM`), in bytes.
+    ///
+    /// # Errors
+    /// When it does not run, or not on Linux.
+    pub fn peak_memory(&self, name: &str) -> anyhow::Result<u64> {
+        let stage = self.stages.iter().find(|stage| stage.name == name).context("no such process")?;
+        let id = stage.process.as_ref().context("it does not run")?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(1024 * kib)
+    }
+
     /// The log of a process so far.
     #[must_use]
     pub fn log_text(&self, name: &str) -> String {
@@ -392,8 +419,31 @@ impl Pipeline {
     }
 }
 
-async fn start_simulator(dir: &Path, settings: &Value) -> anyhow::Result<(Process, PortalControl)> {
-    let log = dir.join("simulator.log");
+fn events_url_of(portal: &str, port: u16) -> String {
+    format!("http://127.0.0.1:{port}/bitrix24/{portal}/events")
+}
+
+/// A portal's section of the configuration.
+fn section(plan: &Plan, name: &str, member_id: &str, portal: &PortalControl) -> String {
+    let keys: Vec<String> = plan.portal_keys.iter().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "\x20 - name: {name}\n\
+         \x20   member_id: '{member_id}'\n\
+         \x20   webhook_url: {}\n\
+         \x20   application_token: 51856fefc120afa4b628cc82d3935cce\n\
+         \x20   routing: routing.yaml\n\
+         {}",
+        portal.webhook_url,
+        keys.concat(),
+    )
+}
+
+async fn start_simulator(
+    dir: &Path,
+    name: &str,
+    settings: &Value,
+) -> anyhow::Result<(Process, PortalControl)> {
+    let log = dir.join(format!("simulator-{name}.log"));
     let program = Program {
         path: built("simulator")?,
         args: vec!["--settings".to_owned(), settings.to_string()],

@@ -3,17 +3,25 @@
 //! `data[FIELDS][ID]=42` becomes the path `data`, `FIELDS`, `ID` with the value `42`. What PHP would
 //! silently repair is refused here: a key that comes twice, broken percent-encoding, bytes that are
 //! no UTF-8, brackets that do not close, more pairs or deeper nesting than any portal sends.
+//!
+//! It is read before anybody has proved who sends it. So it is read once, from its start to the first fault, and what a
+//! fault costs grows no faster than the body.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use percent_encoding::percent_decode_str;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// The portal sends some twenty pairs; a robot some more.
+/// The portal sends some twenty pairs; a robot some more. Of JSON each member of an object and element of a list counts.
 pub(crate) const PAIRS_MAX: usize = 64;
 
 /// `data[FIELDS][ID]` has three parts.
 pub(crate) const DEPTH_MAX: usize = 3;
+
+/// How much of a key is shown in an error, in characters.
+const SHOWN_MAX: usize = 60;
 
 /// A form: values by path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,7 +50,7 @@ impl Form {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (key, value) = (decode(key)?, decode(value)?);
-            form.insert(path(&key)?, value).map_err(|()| FormError::Twice(key))?;
+            form.insert(path(&key)?, value).map_err(|()| FormError::Twice(shown(&key)))?;
             if form.0.len() > PAIRS_MAX {
                 return Err(FormError::TooMany);
             }
@@ -52,9 +60,10 @@ impl Form {
 
     /// A form with the same content as a JSON object: numbers and texts by path.
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
-        let Unique(tree) = serde_json::from_slice(body)?;
         let mut form = Self::default();
-        form.flatten(&mut Vec::new(), tree)?;
+        let mut json = serde_json::Deserializer::from_slice(body);
+        Part { form: &mut form, path: &mut Vec::new(), entries: &mut 0 }.deserialize(&mut json)?;
+        json.end()?;
         Ok(form)
     }
 
@@ -67,26 +76,11 @@ impl Form {
     fn insert(&mut self, path: Vec<String>, value: String) -> Result<(), ()> {
         if self.0.insert(path, value).is_some() { Err(()) } else { Ok(()) }
     }
+}
 
-    fn flatten(&mut self, path: &mut Vec<String>, tree: Tree) -> Result<(), serde_json::Error> {
-        let refused = |error: FormError| serde::de::Error::custom(error);
-        if path.len() > DEPTH_MAX {
-            return Err(refused(FormError::TooDeep(path.join("."))));
-        }
-        match tree {
-            Tree::Leaf(value) => {
-                self.insert(path.clone(), value).map_err(|()| refused(FormError::Twice(path.join("."))))?;
-            }
-            Tree::Branch(entries) => {
-                for (key, value) in entries {
-                    path.push(key);
-                    self.flatten(path, value)?;
-                    path.pop();
-                }
-            }
-        }
-        if self.0.len() > PAIRS_MAX { Err(refused(FormError::TooMany)) } else { Ok(()) }
-    }
+/// The beginning of a key that a stranger has chosen.
+fn shown(key: &str) -> String {
+    key.chars().take(SHOWN_MAX).collect()
 }
 
 fn decode(part: &str) -> Result<String, FormError> {
@@ -105,7 +99,7 @@ fn decode(part: &str) -> Result<String, FormError> {
 
 /// `a[b][c]` into its parts.
 fn path(key: &str) -> Result<Vec<String>, FormError> {
-    let misfit = || FormError::Brackets(key.to_owned());
+    let misfit = || FormError::Brackets(shown(key));
     let (first, mut rest) = key.find('[').map_or((key, ""), |at| key.split_at(at));
     if first.is_empty() || first.contains(']') {
         return Err(misfit());
@@ -114,80 +108,122 @@ fn path(key: &str) -> Result<Vec<String>, FormError> {
     while !rest.is_empty() {
         let (part, after) =
             rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).ok_or_else(misfit)?;
+        if parts.len() == DEPTH_MAX {
+            return Err(FormError::TooDeep(shown(key)));
+        }
         if part.contains('[') {
             return Err(misfit());
         }
         parts.push(part.to_owned());
         rest = after;
     }
-    if parts.len() > DEPTH_MAX { Err(FormError::TooDeep(key.to_owned())) } else { Ok(parts) }
+    Ok(parts)
 }
 
-/// JSON whose keys come once, reduced to what a form can say.
-enum Tree {
-    Leaf(String),
-    Branch(Vec<(String, Tree)>),
+/// A part of a JSON body that is to be written into a form, with the path to it. What a form cannot say is a fault, and so
+/// is a key that comes twice.
+struct Part<'f> {
+    form: &'f mut Form,
+    path: &'f mut Vec<String>,
+    /// How many members and elements there were so far, in the whole body.
+    entries: &'f mut usize,
 }
 
-struct Unique(Tree);
+/// What stands under a key of it.
+struct Under<'f> {
+    part: Part<'f>,
+    key: String,
+}
 
-impl<'de> serde::Deserialize<'de> for Unique {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor).map(Unique)
+impl Part<'_> {
+    fn under(&mut self, key: String) -> Under<'_> {
+        Under { part: Part { form: self.form, path: self.path, entries: self.entries }, key }
+    }
+
+    fn leaf<E: Error>(self, value: String) -> Result<(), E> {
+        let twice = |()| E::custom(FormError::Twice(shown(&self.path.join("."))));
+        self.form.insert(self.path.clone(), value).map_err(twice)
     }
 }
 
-struct TreeVisitor;
+impl<'de> DeserializeSeed<'de> for Under<'_> {
+    type Value = ();
 
-impl<'de> serde::de::Visitor<'de> for TreeVisitor {
-    type Value = Tree;
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let Part { form, path, entries } = self.part;
+        *entries += 1;
+        if *entries > PAIRS_MAX {
+            return Err(D::Error::custom(FormError::TooMany));
+        }
+        path.push(self.key);
+        if path.len() > DEPTH_MAX {
+            return Err(D::Error::custom(FormError::TooDeep(shown(&path.join(".")))));
+        }
+        Part { form, path, entries }.deserialize(json)?;
+        path.pop();
+        Ok(())
+    }
+}
 
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<'de> DeserializeSeed<'de> for Part<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of texts, numbers and objects")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
-        Ok(Tree::Leaf(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.leaf(text.to_owned())
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
-        Ok(Tree::Leaf(number.to_string()))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.leaf(number.to_string())
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
-        Ok(Tree::Leaf(number.to_string()))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.leaf(number.to_string())
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
-        Ok(Tree::Leaf(number.to_string()))
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        self.leaf(number.to_string())
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-        Ok(Tree::Leaf(value.to_string()))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.leaf(value.to_string())
     }
 
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Leaf(String::new()))
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.leaf(String::new())
     }
 
     /// PHP writes an empty map as an empty list.
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
-        let mut branch = Vec::new();
-        while let Some(Unique(entry)) = entries.next_element()? {
-            branch.push((branch.len().to_string(), entry));
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        let mut number = 0_usize;
+        while elements.next_element_seed(self.under(number.to_string()))?.is_some() {
+            number += 1;
         }
-        Ok(Tree::Branch(branch))
+        Ok(())
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
-        let mut branch: Vec<(String, Tree)> = Vec::new();
-        while let Some((key, Unique(value))) = entries.next_entry::<String, Unique>()? {
-            if branch.iter().any(|(known, _)| *known == key) {
-                return Err(serde::de::Error::custom(FormError::Twice(key)));
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        // At most as many as there may be entries.
+        let mut known: Vec<String> = Vec::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if known.contains(&key) {
+                return Err(A::Error::custom(FormError::Twice(shown(&key))));
             }
-            branch.push((key, value));
+            known.push(key.clone());
+            members.next_value_seed(self.under(key))?;
         }
-        Ok(Tree::Branch(branch))
+        Ok(())
     }
 }
 
@@ -236,5 +272,35 @@ mod tests {
         for bad in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":{"c":{"d":1}}}}"#, "{", "", r#"{"a":"\ud800"}"#] {
             assert!(Form::from_json(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    /// Behind the fault stands no JSON and no form, so whoever read on would say so.
+    #[test]
+    fn nothing_is_read_behind_the_first_fault() {
+        let members =
+            |count: usize| (0..count).map(|n| format!(r#""k{n}":{n}"#)).collect::<Vec<_>>().join(",");
+        let elements = |count: usize| vec!["0"; count].join(",");
+        let many = FormError::TooMany.to_string();
+        let deep = |key: &str| FormError::TooDeep(key.to_owned()).to_string();
+        let twice = |key: &str| FormError::Twice(key.to_owned()).to_string();
+        for (body, expected) in [
+            (format!("{{{},}}}}\u{1}", members(PAIRS_MAX + 1)), &many),
+            (format!(r#"{{"a":[{},!"#, elements(PAIRS_MAX)), &many),
+            (format!(r#"{{"a":{{{},!"#, members(PAIRS_MAX)), &many),
+            (format!("[{},!", vec!["{}"; PAIRS_MAX + 1].join(",")), &many),
+            (r#"{"a":1,"a":!"#.to_owned(), &twice("a")),
+            (format!(r#"{{"{0}":1,"{0}":!"#, "k".repeat(8000)), &twice(&"k".repeat(SHOWN_MAX))),
+            ("[".repeat(8000), &deep("0.0.0.0")),
+            (r#"{"a":"#.repeat(2000), &deep("a.a.a.a")),
+        ] {
+            let error = Form::from_json(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error} for {}", body.chars().take(40).collect::<String>());
+        }
+        for full in [format!("{{{}}}", members(PAIRS_MAX)), format!("[{}]", elements(PAIRS_MAX))] {
+            assert!(Form::from_json(full.as_bytes()).is_ok(), "{full}");
+        }
+        let nested = format!("a{}[=", "[b]".repeat(5000));
+        let expected = FormError::TooDeep(nested.chars().take(SHOWN_MAX).collect());
+        assert_eq!(Form::parse(nested.as_bytes()), Err(expected));
     }
 }

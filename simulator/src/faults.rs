@@ -69,6 +69,16 @@ pub enum Kind {
     PhpWarning,
     /// It runs for the lead with this id, whichever is asked for.
     OtherLead(u64),
+    /// A list of the same thing again and again, instead of running.
+    Swollen {
+        /// The thing, as JSON.
+        of: String,
+        /// How long the answer is, about, before it is packed.
+        bytes: usize,
+        /// Whether it is packed by gzip.
+        #[serde(default)]
+        gzip: bool,
+    },
 }
 
 impl Kind {
@@ -83,6 +93,7 @@ impl Kind {
             Self::DelayMs(_) => "delay_ms",
             Self::PhpWarning => "php_warning",
             Self::OtherLead(_) => "other_lead",
+            Self::Swollen { .. } => "swollen",
         }
     }
 
@@ -96,14 +107,15 @@ impl Kind {
             | Self::Truncated
             | Self::DelayMs(_)
             | Self::PhpWarning
-            | Self::OtherLead(_) => None,
+            | Self::OtherLead(_)
+            | Self::Swollen { .. } => None,
         }
     }
 
     /// Whether the request that it meets runs all the same.
     fn runs(&self) -> bool {
         match self {
-            Self::Answer { .. } | Self::Error { .. } | Self::ResetBefore => false,
+            Self::Answer { .. } | Self::Error { .. } | Self::ResetBefore | Self::Swollen { .. } => false,
             Self::AnswerLost
             | Self::Truncated
             | Self::AnswerAfter { .. }

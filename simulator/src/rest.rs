@@ -3,6 +3,7 @@
 //! In the portal's order: the front end's counter of requests, the method's existence, the secret,
 //! then the method. What a request does, it does even if the caller hangs up meanwhile.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use axum::extract::{Path, RawQuery, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -116,6 +119,7 @@ async fn serve(
             return failed(&mut portal.state(), &ApiError::new(*status, code, description));
         }
         Some(Kind::ResetBefore) => return broken(None),
+        Some(Kind::Swollen { of, bytes, gzip }) => return swollen(of, *bytes, *gzip),
         Some(Kind::DelayMs(millis)) => tokio::time::sleep(Duration::from_millis(*millis)).await,
         Some(Kind::OtherLead(id)) => {
             params = params.merged(&Php::Array(vec![("id".to_owned(), Php::Text(id.to_string()))]));
@@ -252,6 +256,22 @@ fn answer(status: u16, kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
+
+/// `{"result":[of,of,…]}` of about so many bytes.
+fn swollen(of: &str, bytes: usize, gzip: bool) -> Response {
+    let more = bytes / (of.len() + 1);
+    let text = format!("{{\"result\":[{}{of}]}}", format!("{of},").repeat(more));
+    if !gzip {
+        return answer(200, "application/json; charset=utf-8", text);
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory cannot fail.
+    let packed = packed.write_all(text.as_bytes()).and_then(|()| packed.finish()).unwrap_or_default();
+    let mut response = answer(200, "application/json; charset=utf-8", String::new());
+    *response.body_mut() = Body::from(packed);
+    response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
     response
 }
 

@@ -117,7 +117,7 @@ pub fn lead(id: u64) -> LeadId {
 
 #[expect(clippy::unnecessary_wraps, reason = "a reply as the transport gives it")]
 pub fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
-    Ok(Answer { status, body: body.into(), location: None })
+    Ok(Answer { status, body: body.into(), ..Answer::default() })
 }
 
 pub fn result(result: Value) -> Reply {

@@ -1,10 +1,14 @@
 //! Real requests to a small server on this computer.
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use bitrix24::transport::{MAX_BODY_BYTES, TransportError};
+use bitrix24::size::{ANSWER_BYTES, Excess, LARGE_ANSWER_BYTES, SMALL_BODY_BYTES};
+use bitrix24::transport::TransportError;
 use bitrix24::{HttpSettings, HttpTransport, Transport};
 use common::failure::chain;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -126,8 +130,65 @@ async fn a_timeout_may_have_run() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off() {
-    let (transport, server) = serve(http("200 OK", &"x".repeat(MAX_BODY_BYTES + 1))).await;
-    let error = transport.send("crm.lead.list", &json!({})).await.unwrap_err();
-    assert!(chain(&error).contains("longer than"), "{}", chain(&error));
+    for (method, bytes) in [("crm.lead.list", LARGE_ANSWER_BYTES), ("crm.lead.get", ANSWER_BYTES)] {
+        let (transport, server) = serve(http("200 OK", &"x".repeat(bytes + 1))).await;
+        let error = transport.send(method, &json!({})).await.unwrap_err();
+        assert!(
+            matches!(error, TransportError::Excessive(Excess::Bytes(limit)) if limit == bytes),
+            "{error:?}"
+        );
+        assert!(chain(&error).contains("longer than"), "{}", chain(&error));
+        server.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_packed_is_unpacked_and_a_few_bytes_do_not_become_many() {
+    let (transport, server) = serve(packed(b"{\"result\":true}")).await;
+    assert_eq!(transport.send("server.time", &json!({})).await.unwrap().body, b"{\"result\":true}");
     server.await.unwrap();
+
+    let (transport, server) = serve(packed(&vec![b' '; LARGE_ANSWER_BYTES])).await;
+    let error = transport.send("batch", &json!({})).await.unwrap_err();
+    assert!(matches!(error, TransportError::Excessive(Excess::Ratio)), "{error:?}");
+    server.await.unwrap();
+
+    // Packed answers that break off are lost, whatever was in them.
+    let mut broken = packed(b"{\"result\":true}");
+    broken.truncate(broken.len() - 4);
+    let (transport, server) = serve(broken).await;
+    let error = transport.send("crm.lead.update", &json!({})).await.unwrap_err();
+    assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_portal_holds_one_large_body_at_a_time_and_small_ones_besides() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let transport = transport(listener.local_addr().unwrap().port(), HANG);
+    let server = tokio::spawn(async move {
+        for bytes in [SMALL_BODY_BYTES + 1, SMALL_BODY_BYTES, SMALL_BODY_BYTES + 1] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await;
+            stream.write_all(&http("200 OK", &"x".repeat(bytes))).await.unwrap();
+        }
+    });
+    let ask = async || transport.send("batch", &json!({})).await.unwrap();
+    let first = ask().await;
+    assert!(first.place.is_some());
+    assert!(ask().await.place.is_none(), "a small one waits for nothing");
+    let second = tokio::join!(ask(), async {
+        // The answer is here, and is not read to its end before the first one is gone.
+        server.await.unwrap();
+        drop(first);
+    });
+    assert!(second.0.place.is_some());
+}
+
+/// An answer packed by gzip, until the connection ends.
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).unwrap();
+    let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n";
+    [head.to_vec(), encoder.finish().unwrap()].concat()
 }

@@ -55,6 +55,7 @@ async fn watch() -> anyhow::Result<()> {
         notifiers: 1,
         routing: ROUTING.to_owned(),
         portal: json!({}),
+        others: Vec::new(),
         portal_keys: Vec::new(),
         config: String::new(),
     };

@@ -331,6 +331,7 @@ async fn start(
         notifiers,
         routing: routing.to_owned(),
         portal,
+        others: Vec::new(),
         portal_keys,
         config: "log: { level: warn }\ningest: { sweep: { every: 0s } }".to_owned(),
     };

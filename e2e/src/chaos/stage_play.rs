@@ -160,6 +160,7 @@ async fn start(servers: &Servers) -> anyhow::Result<Pipeline> {
         notifiers: 2,
         routing: ROUTING.to_owned(),
         portal: json!({ "burst": 250, "per_second": 5, "cost_ms": { "crm.lead.update": 5 } }),
+        others: Vec::new(),
         portal_keys: vec!["limits: { burst: 250, per_second: 5 }".to_owned()],
         config: format!(
             "retry: {{ delays: [{}], blocked_pause: 2s }}\n\

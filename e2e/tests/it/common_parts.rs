@@ -47,6 +47,7 @@ pub fn plan() -> Plan {
         notifiers: 1,
         routing: ROUTING.to_owned(),
         portal: json!({}),
+        others: Vec::new(),
         // A notice for each lead, which is what most tests count.
         portal_keys: vec!["notify: { digest_over: 1000 }".to_owned()],
         config: "retry: { delays: [1s, 2s, 3s], blocked_pause: 2s }\n\

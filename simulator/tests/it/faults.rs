@@ -102,6 +102,28 @@ async fn another_lead_can_be_answered_than_the_one_asked_for() {
 }
 
 #[tokio::test]
+async fn an_answer_can_be_far_too_much_plain_or_packed() {
+    for gzip in [false, true] {
+        let swollen = json!({ "swollen": { "of": "{\"a\":0}", "bytes": 1_000_000, "gzip": gzip } });
+        let portal = portal_with(swollen).await;
+        let request = portal.client.post(format!("{}/crm.lead.update", portal.webhook)).json(&change());
+        let answer = request.send().await.unwrap();
+        let encoding = answer.headers().get("content-encoding").map(|value| value.as_bytes().to_vec());
+        assert_eq!(encoding, gzip.then(|| b"gzip".to_vec()));
+        let bytes = answer.bytes().await.unwrap();
+        if gzip {
+            assert!(bytes.len() < 10_000, "{}", bytes.len());
+        } else {
+            assert!((1_000_000..1_000_100).contains(&bytes.len()), "{}", bytes.len());
+            let answer: Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(answer["result"][7], json!({ "a": 0 }));
+        }
+        assert_eq!(portal.field(1, "TITLE").await, json!("old"));
+        works_again(&portal, "swollen").await;
+    }
+}
+
+#[tokio::test]
 async fn a_delayed_request_runs_even_if_its_caller_has_hung_up() {
     let portal = portal_with(json!({ "delay_ms": 1000 })).await;
     let request = portal.client.post(format!("{}/crm.lead.update", portal.webhook)).json(&change());
