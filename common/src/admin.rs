@@ -1,7 +1,8 @@
 //! `GET /live`, `/ready` and `/metrics`, on a listener of their own that no portal reaches.
 //!
 //! Live looks at nothing but the process itself: a broker that is away must not make a supervisor
-//! kill us. Ready answers 503 with everything that is wrong, by name, in JSON.
+//! kill us. Ready answers 503 with everything that is wrong, by name, in JSON. The limits are fixed: whoever asks here is
+//! known, and mistakes are all that they guard against.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -21,6 +22,14 @@ use tokio::net::TcpListener;
 use crate::broker::{Broker, BrokerStatus};
 use crate::lifecycle::{Health, Stop};
 use crate::metrics;
+use crate::server::{self, Limits, ServerMetrics, TrustedProxies, Waits};
+
+/// Prometheus asks by one connection that it keeps, a supervisor by a new one each time, and now and then a person does.
+const CONNECTIONS: usize = 128;
+const CONNECTIONS_PER_CLIENT: usize = 32;
+/// Longer than is usual between two questions of Prometheus (15 s), so that its connection stays.
+const WAITS: Waits =
+    Waits { first_byte: Duration::from_secs(5), head: Duration::from_secs(5), idle: Duration::from_secs(30) };
 
 #[derive(Clone)]
 struct Admin {
@@ -37,6 +46,7 @@ pub async fn serve(
     ready_gauge: IntGauge,
     health: Health,
     broker: Arc<dyn Broker>,
+    server: ServerMetrics,
     stop: Stop,
 ) {
     let app = Router::new()
@@ -44,10 +54,13 @@ pub async fn serve(
         .route("/ready", get(ready))
         .route("/metrics", get(render))
         .with_state(Admin { health, registry, ready_gauge, broker });
-    let served = axum::serve(listener, app).with_graceful_shutdown(async move { stop.requested().await });
-    if let Err(error) = served.await {
-        tracing::error!(event = "admin.failed", error = %error);
-    }
+    let limits = Limits {
+        connections: CONNECTIONS,
+        per_client: CONNECTIONS_PER_CLIENT,
+        trusted_proxies: TrustedProxies::default(),
+        waits: WAITS,
+    };
+    server::serve(listener, app, limits, server, stop).await;
 }
 
 impl Admin {

@@ -26,10 +26,12 @@ use crate::broker::topology::Topology;
 use crate::broker::worker::Surroundings;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, DEFAULT_YAML};
+use crate::descriptors;
 use crate::failure::chain;
 use crate::lifecycle::{Health, Lifecycle, Stop};
 use crate::metrics::{BrokerMetrics, WorkerMetrics, registry};
 use crate::retry::RetryPolicy;
+use crate::server::ServersMetrics;
 use crate::telemetry;
 
 const WRONG_CONFIGURATION: u8 = 64;
@@ -70,6 +72,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Where metrics are registered.
     pub registry: Registry,
+    /// What is counted of its HTTP servers.
+    pub servers: ServersMetrics,
     /// The tasks.
     pub lifecycle: Lifecycle,
 }
@@ -103,10 +107,12 @@ impl Context {
         let ready =
             IntGauge::new("rota_ready", "1 while /ready answers 200: nothing is wrong with this process")?;
         registry.register(Box::new(ready.clone()))?;
-        let serve = admin::serve(admin, registry.clone(), ready, health, Arc::clone(&broker), stop);
+        let servers = ServersMetrics::register(&registry)?;
+        let (of_admin, for_admin) = (servers.of("admin"), Arc::clone(&broker));
+        let serve = admin::serve(admin, registry.clone(), ready, health, for_admin, of_admin, stop);
         lifecycle.spawn("admin", serve);
         let clock = Arc::new(SystemClock);
-        Ok(Self { stage, config: Arc::new(config), topology, broker, clock, registry, lifecycle })
+        Ok(Self { stage, config: Arc::new(config), topology, broker, clock, registry, servers, lifecycle })
     }
 
     /// What the workers of this stage share.
@@ -236,6 +242,7 @@ where
 {
     telemetry::start(&config.log.level, config.log.format)
         .map_err(|error| WrongSetup(format!("log.level: {error}")))?;
+    descriptors::raise();
     let stop = Stop::default();
     watch_signals(stop.clone())?;
     let listen = config.admin.listen;

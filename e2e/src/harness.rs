@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
 use crate::HANG;
@@ -227,6 +227,26 @@ impl Pipeline {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Lets a running process have no more than this many file descriptors.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn limit_descriptors(&mut self, name: &str, most: u64) -> anyhow::Result<()> {
+        let process = self.stage(name)?.process.as_ref().context("it does not run")?;
+        let pid = Pid::from_raw(i32::try_from(process.id())?);
+        prlimit(pid, Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
+        Ok(())
+    }
+
+    /// How many file descriptors a running process has.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn descriptors(&mut self, name: &str) -> anyhow::Result<usize> {
+        let process = self.stage(name)?.process.as_ref().context("it does not run")?;
+        Ok(fs::read_dir(format!("/proc/{}/fd", process.id()))?.count())
     }
 
     /// Kills a process of a stage at once, as `kill -9` does.

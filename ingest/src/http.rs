@@ -9,7 +9,8 @@
 //! | 413 | the body is too large |
 //! | 415 | neither a form nor JSON |
 //! | 422 | a robot names a queue that the published routing has not |
-//! | 503 | stored nowhere |
+//! | 431 | the head is too large |
+//! | 503 | stored nowhere; or, behind a trusted proxy, too many requests of this client at once |
 //!
 //! The portal never repeats an event, whatever it is answered; the status is for whoever looks at its
 //! log, and for proxies and tests.
@@ -31,6 +32,7 @@ use common::failure::chain;
 use common::ids::PortalName;
 use common::lifecycle::Stop;
 use common::messages::{EventSource, LeadEvent};
+use common::server::{self, Limits, ServerMetrics};
 use serde::Deserialize;
 use store::NewGiving;
 use tokio::net::TcpListener;
@@ -71,7 +73,13 @@ struct Parameters {
 const QUEUE_MAX: usize = 200;
 
 /// Serves until told to stop.
-pub(crate) async fn serve(listener: TcpListener, app: App, stop: Stop) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: App,
+    limits: Limits,
+    metrics: ServerMetrics,
+    stop: Stop,
+) {
     let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, app.body_timeout);
     let router = Router::new()
         .route("/bitrix24/{portal}/events", post(events))
@@ -79,10 +87,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App, stop: Stop) {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(timeout)
         .with_state(Arc::new(app));
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.requested().await });
-    if let Err(error) = served.await {
-        tracing::error!(event = "http.failed", error = %error);
-    }
+    server::serve(listener, router, limits, metrics, stop).await;
 }
 
 /// A refusal: the status and a line that says what is wrong.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use common::failure::chain;
 use common::process::{Context, WrongSetup};
+use common::server::Limits;
 use store::postgres::Postgres;
 use tokio::net::TcpListener;
 
@@ -83,7 +84,8 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
         queues: QueueNames::new(Arc::new(postgres.clone()), Arc::clone(&context.clock)),
         body_timeout: config.http.body_timeout,
     };
-    context.lifecycle.spawn("http", http::serve(listener, app, stop.clone()));
+    let (limits, server) = (Limits::from(&config.http), context.servers.of("events"));
+    context.lifecycle.spawn("http", http::serve(listener, app, limits, server, stop.clone()));
 
     if !config.ingest.sweep.every.is_zero() {
         let sweeper = Sweeper::new(&context, &outbox, &metrics)?;

@@ -9,6 +9,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::log::What;
 use crate::portal::{Portal, Settings};
 
+/// Events on their way at a time. A portal sends its events from a queue by a few workers, not all of an import at once.
+pub const AT_ONCE: usize = 32;
+
 /// An event to send and the lead it is about.
 pub type Outgoing = (&'static str, u64);
 
@@ -37,6 +40,8 @@ pub async fn deliver(portal: Arc<Portal>, event: &'static str, lead: u64) {
             .post(handler)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body(&settings, &portal.address.to_string(), event, lead));
+        // The semaphore is never closed; without a permit it would be sent all the same.
+        let _worker = portal.event_workers.acquire().await.ok();
         match request.send().await {
             Ok(answer) => answer.status().as_u16().to_string(),
             Err(_) => "unreachable".to_owned(),

@@ -8,11 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 use crate::activities::Activity;
 use crate::clients::Client;
 use crate::duplicates::Index;
-use crate::events::Outgoing;
+use crate::events::{self, Outgoing};
 use crate::faults::Fault;
 use crate::limits::{Bucket, Operating};
 use crate::log::Log;
@@ -293,6 +294,8 @@ pub struct Portal {
     pub address: SocketAddr,
     /// Sends events.
     pub client: reqwest::Client,
+    /// Who sends them.
+    pub event_workers: Semaphore,
 }
 
 impl Portal {
@@ -326,9 +329,11 @@ impl Portal {
         let client = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10))
+            // Sooner than a handler closes them: an event is not sent again.
+            .pool_idle_timeout(Duration::from_secs(10))
             .build()
             .unwrap_or_default();
-        Self { state: Mutex::new(state), address, client }
+        Self { state: Mutex::new(state), address, client, event_workers: Semaphore::new(events::AT_ONCE) }
     }
 
     /// The state, for a moment, for whoever acts by hand.

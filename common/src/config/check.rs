@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{Config, ConfigError, Portal};
+use super::{Config, ConfigError, Http, Portal};
 use crate::broker::rabbitmq::Settings;
 
 /// Shorter keys of robots are refused.
@@ -50,11 +50,7 @@ impl Config {
             "amqp.url cannot be read: write amqp://user:password@host:5672/%2f".to_owned(),
         );
         wrong(self.amqp.publish_timeout.is_zero(), "amqp.publish_timeout must not be zero".to_owned());
-        wrong(
-            self.http.body_timeout <= self.amqp.publish_timeout,
-            "http.body_timeout must be longer than amqp.publish_timeout, or a stored event is answered 408"
-                .to_owned(),
-        );
+        self.http.problems(self.amqp.publish_timeout, &mut wrong);
         wrong(
             self.shutdown.grace <= self.portal_requests.timeout,
             "shutdown.grace must be longer than portal_requests.timeout, or a stop cuts requests off"
@@ -80,6 +76,35 @@ impl Config {
             problems_of(portal, &mut wrong);
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
+
+impl Http {
+    /// What is wrong with it, where a publish takes so long at the most.
+    fn problems(&self, publish_timeout: Duration, wrong: &mut impl FnMut(bool, String)) {
+        wrong(
+            self.body_timeout <= publish_timeout,
+            "http.body_timeout must be longer than amqp.publish_timeout, or a stored event is answered 408"
+                .to_owned(),
+        );
+        for (key, wait) in [
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("head_timeout", self.head_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ] {
+            wrong(
+                wait.is_zero() || wait > Duration::from_hours(1),
+                format!("http.{key} must be more than 0s and at most 1h"),
+            );
+        }
+        wrong(
+            !(1..=1_000_000).contains(&self.connections),
+            "http.connections must be 1 to 1000000".to_owned(),
+        );
+        wrong(
+            !(1..=self.connections).contains(&self.connections_per_client),
+            "http.connections_per_client must be at least 1 and not above http.connections".to_owned(),
+        );
     }
 }
 

@@ -178,6 +178,10 @@ portals:
             ("shutdown:\n  grace: soon\n", "`soon` is not a wait"),
             ("shutdown: { grace: 20s }\n", "shutdown.grace must be longer than portal_requests.timeout"),
             ("amqp: { url: localhost }\n", "amqp.url cannot be read"),
+            ("http: { idle_timeout: 0s }\n", "http.idle_timeout must be more than 0s"),
+            ("http: { connections: 0 }\n", "http.connections must be 1 to"),
+            ("http: { connections: 63 }\n", "http.connections_per_client must be at least 1 and not above"),
+            ("http: { trusted_proxies: [proxy] }\n", "`proxy` is neither an address nor a network"),
             ("retry: { delays: [5s, 5s] }\n", "retry.delays must be"),
             ("retry: { delays: [0s, 5s] }\n", "wait of zero"),
             ("keep: { decisions: 6d }\n", "keep.decisions must be 7d to 36500d"),
@@ -210,6 +214,7 @@ portals:
                 ("ROTA__PORTALS__0__NAME", "beta"),
                 ("ROTA__ROUTER__IN_FLIGHT", "7"),
                 ("ROTA__RETRY__DELAYS", "1s, 2s"),
+                ("ROTA__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
                 ("ROTA__PORTAL_REQUESTS__ALLOW_HTTP", "true"),
                 ("ROTA__AMQP__URL", "amqp://elsewhere"),
             ],
@@ -218,6 +223,7 @@ portals:
         assert_eq!(config.portals[0].name.as_str(), "beta");
         assert_eq!(config.router.in_flight, 7);
         assert_eq!(config.retry.delays, [1, 2].map(Duration::from_secs));
+        assert_eq!(config.http.trusted_proxies, ["10.0.0.0/8", "::1/128"].map(|text| text.parse().unwrap()));
         assert!(config.portal_requests.allow_http);
         assert_eq!(config.amqp.url.expose_secret(), "amqp://elsewhere");
         let whole =

@@ -2,14 +2,15 @@
 //!
 //! Each key is explained in `config/default.yaml`, which a test keeps equal to the `Default`s here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::values::{boolean, number, wait, waits};
+use super::values::{boolean, networks, number, wait, waits};
 use crate::budget::BucketLimits;
 use crate::ids::{PortalName, UserId};
 use crate::retry::RetryPolicy;
@@ -78,7 +79,19 @@ pub struct Database {
 pub struct Http {
     pub listen: SocketAddr,
     #[serde(deserialize_with = "wait")]
+    pub first_byte_timeout: Duration,
+    #[serde(deserialize_with = "wait")]
+    pub head_timeout: Duration,
+    #[serde(deserialize_with = "wait")]
     pub body_timeout: Duration,
+    #[serde(deserialize_with = "wait")]
+    pub idle_timeout: Duration,
+    #[serde(deserialize_with = "number")]
+    pub connections: u32,
+    #[serde(deserialize_with = "number")]
+    pub connections_per_client: u32,
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// See `admin` in `config/default.yaml`.
@@ -323,7 +336,18 @@ impl Default for Database {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8080)), body_timeout: Duration::from_secs(10) }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            first_byte_timeout: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            connections: 1024,
+            connections_per_client: 64,
+            trusted_proxies: [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]
+                .map(IpNet::from)
+                .into(),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Values that a person writes, and that the environment can only give as text.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 /// A number, also as text, which is how the environment gives it.
@@ -41,6 +43,19 @@ pub(super) fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 }
 
 pub(super) fn waits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    list(deserializer, parse_wait)
+}
+
+/// Networks such as `10.0.0.0/8`; an address alone is one of its own.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    list(deserializer, parse_network)
+}
+
+/// A list, also as a text with commas, which is how the environment gives it.
+fn list<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Raw {
@@ -51,7 +66,12 @@ pub(super) fn waits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Du
         Raw::List(list) => list,
         Raw::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
     };
-    list.iter().map(|text| parse_wait(text).map_err(serde::de::Error::custom)).collect()
+    list.iter().map(|text| parse(text).map_err(serde::de::Error::custom)).collect()
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| format!("`{text}` is neither an address nor a network; write 10.0.0.7 or 10.0.0.0/8"))
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

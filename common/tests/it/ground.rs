@@ -20,7 +20,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use uuid::Uuid;
 
 /// What takes longer hangs, however busy the machine is.
-const SOON: Duration = Duration::from_mins(5);
+pub const SOON: Duration = Duration::from_mins(5);
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -1,17 +1,20 @@
 //! Runs the project's own docker-compose.yml, unchanged, and looks at it from outside: three routers, two
 //! notifiers and two ingests give away 500 leads of the simulated portal while a container of each stage is killed
-//! and RabbitMQ is restarted; then everything is taken down with leads under way and started again.
+//! and RabbitMQ is restarted; before that a stranger sends broken, over-long and half bodies to the proxy beside leads whose
+//! events are all answered 200; at the end everything is taken down with leads under way and started again.
 //!
 //! `make compose-test` runs it. It needs a Docker engine and some minutes; what it starts bears a name of its own
 //! and is removed at the end, volumes included. With `ROTA_STAND_INS=1` Grafana is left out, as there is no
 //! stand-in for it (see e2e/compose/stand-ins).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use e2e::hostile::send_bodies;
 use e2e::portal::{PortalControl, client, send};
 use serde_json::{Value, json};
 
@@ -20,6 +23,10 @@ const PROFILES: [&str; 4] = ["--profile", "demo", "--profile", "observability"];
 /// 500 leads at this rate: long enough for what is done to the containers meanwhile.
 const LEADS: usize = 500;
 const PER_SECOND: usize = 25;
+/// Leads that come beside broken bodies, at the same rate: for longer than a proxy that leaves replicas out would do so.
+const LEADS_BESIDE_BODIES: usize = 250;
+/// The name of the portal in deploy/compose/demo.
+const PORTAL: &str = "demo";
 /// Leads that are under way when everything is taken down.
 const LEADS_AT_THE_END: usize = 100;
 /// Packs that a notifier may have sent and not heard of when it is killed; each may double one notice (README.md).
@@ -46,6 +53,10 @@ async fn main() -> anyhow::Result<()> {
     project.scraped().await?;
     project.memory("at rest")?;
 
+    beside_broken_bodies(&portal, project.proxy()?).await?;
+    let before = 1 + LEADS_BESIDE_BODIES;
+    wait_for_leads(&portal, before, ALL_LEADS).await?;
+
     let leads = json!({ "count": LEADS, "per_second": PER_SECOND, "fields": { "TITLE": "Compose" } });
     let started = Instant::now();
     portal.add_leads(&leads).await?;
@@ -58,21 +69,21 @@ async fn main() -> anyhow::Result<()> {
     project.compose(&["restart", "rabbitmq"])?;
     say("RabbitMQ was restarted");
     project.up()?;
-    wait_for_leads(&portal, LEADS + 1, ALL_LEADS).await?;
+    wait_for_leads(&portal, before + LEADS, ALL_LEADS).await?;
     say(&format!(
         "{LEADS} leads assigned after {:.0?}; they took {} s to come",
         started.elapsed(),
         LEADS / PER_SECOND
     ));
     project.scraped().await?;
-    notices(&portal, LEADS + 1).await?;
+    notices(&portal, before + LEADS).await?;
 
     portal.add_leads(&json!({ "count": LEADS_AT_THE_END })).await?;
     project.compose(&["down"])?;
     project.up()?;
     // Another port, and one more lead: the simulator makes it at each start.
     let portal = project.portal()?;
-    let all = LEADS + LEADS_AT_THE_END + 2;
+    let all = before + LEADS + LEADS_AT_THE_END + 1;
     wait_for_leads(&portal, all, ALL_LEADS).await?;
     notices(&portal, all).await?;
     say(&format!("after `down` and `up`: all {all} leads are assigned"));
@@ -85,6 +96,36 @@ async fn main() -> anyhow::Result<()> {
     ensure!(sums == "0", "the credits of a ledger do not sum to zero");
     project.memory("at the end")?;
     say("passed");
+    Ok(())
+}
+
+/// The proxy answers the events of all leads by 200, whatever a stranger sends to it meanwhile.
+async fn beside_broken_bodies(portal: &PortalControl, proxy: SocketAddr) -> anyhow::Result<()> {
+    let answered = async || Ok::<_, anyhow::Error>(portal.stats().await?.events);
+    let before: u64 = answered().await?.values().sum();
+    let good_before = answered().await?.get("200").copied().unwrap_or_default();
+    let bodies = tokio::spawn(send_bodies(proxy, PORTAL));
+    let leads =
+        json!({ "count": LEADS_BESIDE_BODIES, "per_second": PER_SECOND, "fields": { "TITLE": "Beside" } });
+    portal.add_leads(&leads).await?;
+    let end = Instant::now() + ALL_LEADS;
+    loop {
+        let answers = answered().await?;
+        let events = answers.values().sum::<u64>() - before;
+        let good = answers.get("200").copied().unwrap_or_default() - good_before;
+        ensure!(
+            good == events,
+            "of {events} events beside broken bodies, {good} were answered 200: {answers:?}"
+        );
+        if events == u64::try_from(LEADS_BESIDE_BODIES)? {
+            break;
+        }
+        ensure!(!bodies.is_finished(), "the proxy takes no connections: {:?}", bodies.await?);
+        ensure!(Instant::now() < end, "{events} events of {LEADS_BESIDE_BODIES} within {ALL_LEADS:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bodies.abort();
+    say(&format!("{LEADS_BESIDE_BODIES} events beside broken, over-long and half bodies: all answered 200"));
     Ok(())
 }
 
@@ -232,6 +273,10 @@ impl Project {
         Ok(format!("http://{}", self.compose(&["port", service, port])?))
     }
 
+    fn proxy(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.compose(&["port", "proxy", "8080"])?.parse()?)
+    }
+
     fn portal(&self) -> anyhow::Result<PortalControl> {
         let control = self.address("simulator", "8001")?;
         PortalControl::from_line(&json!({ "control": control, "webhook_url": "" }).to_string())
@@ -243,8 +288,9 @@ impl Project {
         let url = self.address("prometheus", "9090")? + query;
         let mut expected: BTreeMap<String, usize> =
             REPLICAS.map(|(stage, count)| (stage.to_owned(), count)).into();
-        expected
-            .extend(["rabbitmq", "rabbitmq-queues", "postgres", "prometheus"].map(|job| (job.to_owned(), 1)));
+        expected.extend(
+            ["proxy", "rabbitmq", "rabbitmq-queues", "postgres", "prometheus"].map(|job| (job.to_owned(), 1)),
+        );
         let end = Instant::now() + Duration::from_mins(2);
         loop {
             let answer = send(client()?.get(&url)).await.map(|(_, text)| text).unwrap_or_default();

@@ -12,6 +12,7 @@ mod dead_letters;
 mod deployment;
 mod documents;
 mod holding;
+mod hostile;
 mod hostile_portals;
 mod leads_mode;
 mod line;

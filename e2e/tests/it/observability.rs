@@ -5,6 +5,7 @@ mod agreement;
 mod dashboards;
 mod metrics_page;
 mod promql;
+mod proxy;
 mod watched;
 
 use std::collections::BTreeSet;

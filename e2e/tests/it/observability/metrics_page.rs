@@ -113,8 +113,8 @@ fn head(own: &BTreeSet<&str>) -> String {
          runs the programs and fails if it differs from what they say. To write it again:\n\n\
          ```sh\n{HOW_TO_UPDATE}\n```\n\n\
          A histogram has three kinds of series: `_bucket` with the upper bound in the label `le`, `_sum`, and `_count`.\n\
-         Label values that are known beforehand start at 0, so that `rate()` sees a first failure. RabbitMQ and\n\
-         PostgreSQL tell of themselves: see [prometheus.yml](../deploy/prometheus/prometheus.yml).\n\n\
+         Label values that are known beforehand start at 0, so that `rate()` sees a first failure. RabbitMQ,\n\
+         PostgreSQL and the proxy tell of themselves: see [prometheus.yml](../deploy/prometheus/prometheus.yml).\n\n\
          Each process also has the figures that Prometheus' libraries have in common, as the operating system counts\n\
          them: {}.\n",
         own.join(", ")

@@ -9,7 +9,7 @@ use e2e::portal::{client, send};
 use e2e::services::{PostgresExporter, Prometheus, RabbitMq, ScratchDir};
 use serde_json::{Value, json};
 
-use super::{alerts, dashboards, file, list, root, text, yaml};
+use super::{alerts, dashboards, file, list, proxy, root, text, yaml};
 use crate::common_parts::{database_url, plan};
 
 /// How long Prometheus may take to have an answer. It needs two rounds of RabbitMQ's own statistics, which that collects
@@ -22,6 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 pub struct Watched {
     server: Prometheus,
     exporter: PostgresExporter,
+    proxy: String,
     pub pipeline: Pipeline,
     broker: RabbitMq,
     // Last: what writes there must have ended before it goes.
@@ -46,13 +47,15 @@ impl Watched {
             targets.insert(job.to_owned(), vec![broker.metrics_address().unwrap()]);
         }
         targets.insert("postgres".to_owned(), vec![exporter.address().to_owned()]);
+        let proxy = proxy::serve();
+        targets.insert("proxy".to_owned(), vec![proxy.clone()]);
         fs::copy(root().join("deploy/prometheus/alerts.yml"), dir.path().join("alerts.yml")).unwrap();
         let server = Prometheus::start(dir.path(), |own| {
             targets.insert("prometheus".to_owned(), vec![own.to_owned()]);
             config(&targets)
         })
         .unwrap();
-        Self { server, exporter, pipeline, broker, _dir: dir }
+        Self { server, exporter, proxy, pipeline, broker, _dir: dir }
     }
 
     /// The answer of Prometheus' API: its `data`, or what it complains about.
@@ -146,6 +149,7 @@ impl Watched {
             format!("rabbitmq {broker}"),
             format!("rabbitmq-queues {broker}"),
             format!("postgres {}", self.exporter.address()),
+            format!("proxy {}", self.proxy),
             format!("prometheus {}", self.server.address()),
         ];
         stages.chain(others).collect()
