@@ -24,7 +24,7 @@ const HOURS: Duration = Duration::from_hours(3);
 const AT_ONCE: Duration = Duration::from_millis(50);
 const PATIENT: Waits = Waits { first_byte: HOURS, head: HOURS, idle: HOURS };
 /// Addresses of this machine; Linux takes all of 127.0.0.0/8 for its own.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const STRANGER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const PORTAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 const GOOD: &str = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\ngood";
