@@ -4,8 +4,8 @@
 //! a lost answer at most one notice is in doubt. Somebody who gets many leads at once is told by one notice behind the
 //! last of them.
 //!
-//! Leads that have the right owner already prove nothing of their notices. A pack tells only one person of such
-//! leads, by one notice before the first new owner of another.
+//! Leads that have the right owner already prove nothing of their notices. A pack has only one of them, or those of one
+//! person in one notice, before the first new owner of another.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -53,10 +53,22 @@ pub(crate) fn of_one_pack<T>(
     ready: impl Fn(&T) -> &Ready,
     wording: &Wording,
 ) -> (VecDeque<T>, VecDeque<T>) {
-    let mut told = None;
+    let mut to_tell: BTreeMap<UserId, usize> = BTreeMap::new();
+    for ready in waiting.iter().map(&ready).filter(|ready| !ready.write.told) {
+        *to_tell.entry(ready.write.to).or_default() += 1;
+    }
+    let mut first = None;
     waiting.into_iter().partition(|waits| {
         let ready = ready(waits);
-        !ready.only_tells(wording) || *told.get_or_insert(ready.write.to) == ready.write.to
+        let person = ready.write.to;
+        !ready.only_tells(wording)
+            || match first {
+                None => {
+                    first = Some(person);
+                    true
+                }
+                Some(first) => first == person && wording.is_digest(to_tell[&person]),
+            }
     })
 }
 
@@ -74,6 +86,7 @@ impl Told {
         self.unchanged += usize::from(ready.only_tells(wording));
     }
 
+    /// Also where a pack ends before it has as many leads as make a digest.
     fn by_digest(&self, wording: &Wording) -> bool {
         wording.is_digest(self.leads) || self.unchanged > 1
     }
@@ -257,6 +270,15 @@ mod tests {
             text(&Pack::of(vec![ready(6, 12), ready(8, 13), same], &wording), &wording),
             "u7 n13 u8 n13 u6 n12"
         );
+    }
+
+    #[test]
+    fn leads_that_are_theirs_already_come_one_by_one_where_each_has_its_notice() {
+        let waiting = [1, 2, 3].map(|lead| Ready { set_owner: false, ..ready(lead, 12) });
+        let later = |digest_over| {
+            of_one_pack(waiting.to_vec().into(), |ready| ready, &Wording::plain(digest_over)).1.len()
+        };
+        assert_eq!((later(2), later(3)), (0, 2));
     }
 
     #[test]

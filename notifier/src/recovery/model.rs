@@ -290,8 +290,8 @@ impl World {
 
     /// All that is left is done, without further faults.
     fn finish(&mut self) {
-        // Each round tells at least one person of all that is theirs already.
-        for _ in 0..5 {
+        // Each round tells of at least one lead that is somebody's already.
+        for _ in 0..LEADS + 2 {
             for pack in 0..self.packs.len() {
                 self.run(pack, 0, [false; LEADS], false);
                 self.conclude(pack);
