@@ -200,7 +200,7 @@ pub(crate) fn noted<'a>(items: impl Iterator<Item = (&'a Ready, Places)>) -> Vec
         key: ready.write.key.clone(),
         from: ready.write.from,
         to: ready.write.to,
-        // Who shares a notice and has no other command has a place of his own behind all.
+        // A lead that shares a notice and has no other command has a place of its own behind all.
         position: place(places.update.unwrap_or(MAX_COMMANDS + index)),
         sets_owner: ready.set_owner && places.update.is_some(),
         notice_position: places.notice.map(place),

@@ -27,7 +27,7 @@ impl Failure for NoQueue {
 }
 
 /// A message that goes back to its queue.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct ComesBack {
     /// The queue.
     pub(crate) queue: String,
@@ -62,7 +62,7 @@ impl WithoutQueue {
             Some(name) => FailureClass::ALL.into_iter().find(|class| class.as_str() == name)?,
         };
         let attempt = message.attempt(now);
-        // Who gives a message up has asked the same, so what would be put off was not given up.
+        // A stage asks the same before it gives a message up, so a message that would be put off was not given up.
         let settlement = settlement(Some((class, None)), attempt, attempt.throttled_for(now), &self.policy);
         match settlement {
             Settlement::Delay { .. } => {}

@@ -158,9 +158,13 @@ async fn a_subscription_that_is_dropped_half_made_goes_on_and_there_is_only_one(
         let mut next = pin!(consumer.next());
         let dropped = std::future::poll_fn(|context| {
             polls += 1;
-            if polls > most { Poll::Ready(()) } else { next.as_mut().poll(context).map(|_| unreachable!()) }
+            if polls > most {
+                Poll::Ready(())
+            } else {
+                next.as_mut().poll(context).map(|_| panic!("nothing was published yet"))
+            }
         });
-        // Who is subscribed is not woken any more.
+        // A subscription that is made wakes nobody.
         drop(tokio::time::timeout(Duration::from_millis(20), dropped).await);
     }
     for _ in 0..MESSAGES {

@@ -84,7 +84,7 @@ impl Served {
 
     async fn say(&self, from: Ipv4Addr, words: &str) -> TcpStream {
         let mut stream = self.connect(from).await;
-        // Who was refused may be told so before this is sent.
+        // A refusal may come before this is sent.
         stream.write_all(words.as_bytes()).await.ok();
         stream
     }

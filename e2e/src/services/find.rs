@@ -28,7 +28,7 @@ fn own_ports() -> std::ops::Range<u16> {
     let own = OWN.get_or_init(|| {
         // Not in the temporary folder of this process: ports are the machine's.
         let dir = Path::new("/tmp/rota-ports");
-        // Whoever is not allowed to write there finds no part free.
+        // A user who may not write there finds no part free.
         drop(fs::create_dir_all(dir));
         let locked = |part: u16| {
             let file = File::create(dir.join(part.to_string())).ok()?;

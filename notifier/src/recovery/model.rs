@@ -281,7 +281,7 @@ impl World {
             return;
         };
         pack.items.clear();
-        // Whoever was answered is too late now.
+        // If its sender was answered, they are too late now.
         self.lost += usize::from(pack.answered.take().is_some());
         for (item, verdict) in items.iter().zip(verdicts(&items, &owners)) {
             self.note(number, &verdict.done(item, true));

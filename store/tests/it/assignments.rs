@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::{at, key, portal, store, user};
 
-fn item(number: u64, position: u32) -> PackItem {
+/// An owner to be set, from user 1 to user 12, with a notice.
+pub fn item(number: u64, position: u32) -> PackItem {
     PackItem {
         key: key(number),
         from: Some(user(1)),

@@ -9,6 +9,7 @@ use store::{
 };
 use uuid::Uuid;
 
+use crate::assignments::item;
 use crate::decisions::{assign, decide, decision};
 use crate::{at, key, portal, store, user};
 
@@ -90,15 +91,7 @@ async fn what_the_portal_could_not_count_yet_is_reserved() {
         [(2, true, "assigned", 10), (3, true, "assigned", 30), (4, false, "kept_by_person", 30)]
     {
         let key = key(number);
-        let item = PackItem {
-            key: key.clone(),
-            from: None,
-            to: user(11),
-            position: 0,
-            sets_owner: true,
-            notice_position: None,
-            more_to_do: false,
-        };
+        let item = PackItem { from: None, to: user(11), notice_position: None, ..item(number, 0) };
         store.about_to_send(Uuid::now_v7(), &[item], at(now)).await.unwrap();
         let finished = Some(outcome);
         let done = Done { owner_set, finished, ..Done::nothing(key, user(11)) };

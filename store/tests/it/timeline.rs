@@ -7,6 +7,7 @@ use store::{
 };
 use uuid::Uuid;
 
+use crate::assignments::item;
 use crate::decisions::{assign, decide, decision};
 use crate::{at, key, portal, store, user};
 
@@ -17,15 +18,7 @@ async fn written(store: &Postgres, number: u64, verdict: Verdict) {
 
 async fn ended(store: &Postgres, number: u64, owner_set: bool, outcome: &'static str) {
     let key = key(number);
-    let item = PackItem {
-        key: key.clone(),
-        from: None,
-        to: user(11),
-        position: 0,
-        sets_owner: true,
-        notice_position: None,
-        more_to_do: false,
-    };
+    let item = PackItem { from: None, to: user(11), notice_position: None, ..item(number, 0) };
     store.about_to_send(Uuid::now_v7(), &[item], at(2)).await.unwrap();
     let finished = Some(outcome);
     let done = Done { owner_set, finished, ..Done::nothing(key, user(11)) };
