@@ -183,7 +183,7 @@ async fn end(place: &Place, name: &str, begun: bool, author: &Author) -> Result<
 }
 
 fn local(moment: Timestamp, routing: &Routing) -> String {
-    moment.to_zoned(routing.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    moment.to_zoned_datetime(routing.zone().clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// For what leads he is asked, and as what.

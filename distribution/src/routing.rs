@@ -98,7 +98,7 @@ impl Person {
     /// When the day of this moment began where he lives: from then on counts [`Presence::day`](crate::Presence::day).
     #[must_use]
     pub fn day_start(&self, moment: Timestamp) -> Timestamp {
-        let day = moment.to_zoned(self.zone.clone()).start_of_day();
+        let day = moment.to_zoned_datetime(self.zone.clone()).start_of_day();
         // Only a day at the very ends of time has no beginning.
         day.map_or(moment, |day| day.timestamp())
     }
@@ -106,7 +106,7 @@ impl Person {
     /// When the next day begins where he lives; `None` at the end of time.
     #[must_use]
     pub fn next_day(&self, moment: Timestamp) -> Option<Timestamp> {
-        let tomorrow = moment.to_zoned(self.zone.clone()).tomorrow().ok()?;
+        let tomorrow = moment.to_zoned_datetime(self.zone.clone()).tomorrow().ok()?;
         Some(tomorrow.start_of_day().ok()?.timestamp())
     }
 }

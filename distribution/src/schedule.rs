@@ -65,7 +65,7 @@ impl Schedule {
         if self.is_on(holidays, zone, after) {
             return Some(after);
         }
-        let today = after.to_zoned(zone.clone()).date();
+        let today = after.to_zoned_datetime(zone.clone()).date();
         let mut starts = self.spans(holidays, zone, today, SEARCH_DAYS).map(|(start, _)| start);
         starts.find(|start| *start > after)
     }
@@ -77,7 +77,7 @@ impl Schedule {
         zone: &TimeZone,
         moment: Timestamp,
     ) -> Option<Timestamp> {
-        let today = moment.to_zoned(zone.clone()).date();
+        let today = moment.to_zoned_datetime(zone.clone()).date();
         // What began yesterday may go on; nothing lasts longer.
         let days = [today.yesterday().ok(), Some(today)].into_iter().flatten();
         let mut spans = days.flat_map(|day| self.spans_of(holidays, zone, day));

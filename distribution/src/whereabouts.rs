@@ -130,7 +130,7 @@ default: { queue: main }
             let one = |one: &Whereabouts| {
                 let changes = one
                     .changes_at
-                    .map(|at| at.to_zoned(routing.zone().clone()).strftime("%d %H:%M").to_string());
+                    .map(|at| at.to_zoned_datetime(routing.zone().clone()).strftime("%d %H:%M").to_string());
                 let why = one.why(&routing, now, Language::English);
                 let queue = one.queue.as_deref().unwrap_or_default();
                 format!("{} {queue} {:?}: {why} ({})", one.person, one.role, changes.unwrap_or_default())

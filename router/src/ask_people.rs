@@ -74,7 +74,7 @@ impl AskPeople {
         let users: Vec<UserId> = routing.people().map(|person| person.user).collect();
         let absences_due =
             self.absences_at.is_none_or(|at| now.duration_since(at) >= self.intervals.absences);
-        let day = |shift: SignedDuration| (now + shift).to_zoned(TimeZone::UTC).date();
+        let day = |shift: SignedDuration| (now + shift).to_zoned_datetime(TimeZone::UTC).date();
         let question = Question {
             working_days: routing.asks_working_days(),
             open_leads: routing.counts_open_leads(),

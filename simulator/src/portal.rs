@@ -365,5 +365,5 @@ pub fn user(id: u64) -> Map<String, Value> {
 #[must_use]
 pub fn portal_time(at: Timestamp) -> String {
     let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(3));
-    at.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    at.to_zoned_datetime(zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

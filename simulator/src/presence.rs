@@ -76,7 +76,8 @@ pub fn accessibility(state: &State, params: &Php) -> Answer {
         return Err(ApiError::nameless("Invalid value for \"from\" or \"to\""));
     };
     let zone = TimeZone::fixed(offset(3));
-    let midnight = |date: jiff::civil::Date| date.to_zoned(zone.clone()).map(|zoned| zoned.timestamp());
+    let midnight =
+        |date: jiff::civil::Date| date.to_zoned_datetime(zone.clone()).map(|zoned| zoned.timestamp());
     let (Ok(from), Ok(to)) = (midnight(from), midnight(to)) else {
         return Err(ApiError::nameless("Invalid value for \"from\" or \"to\""));
     };
@@ -97,8 +98,9 @@ pub fn accessibility(state: &State, params: &Php) -> Answer {
 
 /// The two shapes of a row: of the absence chart, and of a calendar.
 fn row(id: usize, absence: &Absence) -> Value {
-    let local =
-        |at: Timestamp| at.to_zoned(TimeZone::fixed(offset(3))).strftime("%d.%m.%Y %H:%M:%S").to_string();
+    let local = |at: Timestamp| {
+        at.to_zoned_datetime(TimeZone::fixed(offset(3))).strftime("%d.%m.%Y %H:%M:%S").to_string()
+    };
     if absence.kind == AbsenceKind::Calendar {
         return json!({
             "ID": id.to_string(), "NAME": "Away", "DATE_FROM": local(absence.from), "DATE_TO": local(absence.to),

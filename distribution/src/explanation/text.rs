@@ -79,13 +79,13 @@ impl Writer {
     pub(super) fn new(explanation: &Explanation, language: Language) -> Self {
         let zone = explanation.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
         let zone = zone.unwrap_or(TimeZone::UTC);
-        let year = explanation.decided_at.to_zoned(zone.clone()).year();
+        let year = explanation.decided_at.to_zoned_datetime(zone.clone()).year();
         Self { language, zone, year }
     }
 
     /// For moments that are told at `now`, on the clocks of `zone`.
     fn at(zone: &TimeZone, now: Timestamp, language: Language) -> Self {
-        Self { language, zone: zone.clone(), year: now.to_zoned(zone.clone()).year() }
+        Self { language, zone: zone.clone(), year: now.to_zoned_datetime(zone.clone()).year() }
     }
 
     fn choose<'t>(&self, english: &'t str, russian: &'t str) -> &'t str {
@@ -97,7 +97,7 @@ impl Writer {
 
     /// `3 Dec 09:00`; midnight is not told, another year is.
     fn moment(&self, moment: Timestamp) -> String {
-        let local = moment.to_zoned(self.zone.clone()).datetime();
+        let local = moment.to_zoned_datetime(self.zone.clone()).datetime();
         let month = usize::try_from(local.month()).ok().and_then(|month| MONTHS.get(month.checked_sub(1)?));
         let month = month.map_or("", |(english, russian)| self.choose(english, russian));
         let year = if local.year() == self.year { String::new() } else { format!(" {}", local.year()) };

@@ -213,7 +213,7 @@ impl Office {
         let here = &someone.presence;
         let away_by_mask = away & (1 << person) != 0;
         let absent = here.absent.iter().any(|absence| absence.0 <= now && now < absence.1);
-        let hour = now.to_zoned(jiff::tz::TimeZone::UTC).hour();
+        let hour = now.to_zoned_datetime(jiff::tz::TimeZone::UTC).hour();
         let at_work = someone.hours.is_none_or(|(start, end)| {
             if start < end { (start..end).contains(&hour) } else { hour >= start || hour < end }
         });

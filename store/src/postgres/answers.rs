@@ -1,11 +1,11 @@
 //! Timers of leads that are to be answered.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
 use common::messages::AssignmentKey;
 use distribution::{AnswerTimes, Name};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 

@@ -1,10 +1,10 @@
 //! Progress in the portal.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::PortalName;
 use common::messages::AssignmentKey;
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 

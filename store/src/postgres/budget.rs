@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::budget::{BucketLimits, BudgetError, Grant, MethodTime, Purpose, RequestBudget, Wish};
 use common::ids::PortalName;
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgPool;
 use sqlx::types::Json;
 

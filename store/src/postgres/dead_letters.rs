@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::failure::FailureClass;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{Epoch, LeadEvent, Payload};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 
 use super::text::text;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Deal, Orders};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 

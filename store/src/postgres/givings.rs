@@ -1,10 +1,10 @@
 //! Givings that were asked for.
 
+use super::time::ToSqlx;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::{AssignmentKey, Epoch};
 use distribution::{Cause, Destination, Giving, Name};
-use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
 use super::text::text;

@@ -1,11 +1,11 @@
 //! The holding pool.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName, UserId};
 use common::messages::AssignmentKey;
 use distribution::{First, Name};
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 
 use super::{Postgres, bigint, line, notices};
 use crate::{Call, DueHolds, HeldQueue, Holds, KindInLine, Matter, Notice, StoreError};

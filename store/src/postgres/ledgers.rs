@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::time::ToSqlx;
 use async_trait::async_trait;
 use common::ids::PortalName;
 use common::messages::AssignmentKey;
 use distribution::EntryKind;
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
 use super::{Postgres, bigint, user};

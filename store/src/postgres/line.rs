@@ -3,11 +3,11 @@
 //! Only kinds are counted here, and not further than matters: whether a lead waits for those ahead of it is decided by who
 //! asks.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use common::ids::PortalName;
 use common::messages::AssignmentKey;
 use distribution::{Ahead, First};
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
 
 use super::bigint;

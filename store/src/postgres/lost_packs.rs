@@ -1,8 +1,8 @@
 //! Packs whose end nobody saw.
 
+use super::time::ToSqlx;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 

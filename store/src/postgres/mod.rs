@@ -17,6 +17,7 @@ mod rosters;
 mod stories;
 mod sweeps;
 mod text;
+mod time;
 mod timeline;
 mod unseen_leads;
 mod upkeep;

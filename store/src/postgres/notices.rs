@@ -1,10 +1,10 @@
 //! Notices to people beside those of assignments.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::{PortalName, UserId};
 use common::messages::{AssignmentKey, Epoch};
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
 
 use super::text::json;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::messages::{AssignmentCommand, AssignmentKey, Epoch, Payload};
 use distribution::Cause;
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 

@@ -1,9 +1,9 @@
 //! All that is known of one lead, from one reading.
 
+use super::time::SqlTimestamp;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
 use jiff::Timestamp;
-use jiff_sqlx::Timestamp as SqlTimestamp;
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, Postgres as Database};
 

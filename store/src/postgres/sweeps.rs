@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::time::ToSqlx;
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
 use common::messages::{LeadEvent, Payload as _};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
 use super::{Postgres, bigint};

@@ -1,9 +1,9 @@
 //! Entries for the timelines of leads.
 
+use super::time::ToSqlx;
 use async_trait::async_trait;
 use common::ids::PortalName;
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::ToSqlx;
 use sqlx::PgConnection;
 
 use super::text::text as storable;

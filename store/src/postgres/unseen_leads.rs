@@ -1,9 +1,9 @@
 //! Leads that the portal does not show.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 
 use super::{Postgres, bigint};
 use crate::unseen_leads::WORD_HOLDS;

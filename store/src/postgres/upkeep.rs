@@ -1,10 +1,10 @@
 //! Finding what is overdue, and forgetting what is old.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentCommand, Epoch, Payload};
 use jiff::{SignedDuration, Timestamp};
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use uuid::Uuid;
 
 use super::{Postgres, bigint, decisions};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::PortalName;
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::{FromRow, PgConnection};
 
 use super::{Postgres, bigint};

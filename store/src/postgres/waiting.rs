@@ -1,11 +1,11 @@
 //! The leads that wait.
 
+use super::time::{SqlTimestamp, ToSqlx};
 use async_trait::async_trait;
 use common::ids::PortalName;
 use common::messages::AssignmentKey;
 use distribution::Name;
 use jiff::Timestamp;
-use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use sqlx::PgConnection;
 
 use super::{Postgres, bigint};
