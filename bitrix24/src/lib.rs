@@ -3,7 +3,7 @@
 //!
 //! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]) and how much of it ([`size`]), what
 //! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
-//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`], [`people`], [`answers`], [`clients`]), and how many
+//! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`] and [`plain`], [`people`], [`answers`], [`clients`]), and how many
 //! wishes become one request ([`pack`], [`lead_reader`], [`client_finder`]). Whether anything can be read at all is watched by
 //! [`watch`].
 //!
@@ -34,6 +34,7 @@ mod owned;
 pub mod pack;
 pub mod people;
 mod phone;
+pub mod plain;
 mod readability;
 pub mod scan;
 pub mod size;

@@ -1,8 +1,6 @@
-//! Notices to employees: the command, the meaning of its result, and what makes a stranger's text
-//! harmless inside a notice.
+//! Notices to employees: the command, and the meaning of its result.
 //!
-//! A notice is written in BB code, and lead data goes into it; whoever fills in a web form must not
-//! be able to place a link or a mention there ([`plain`]). Links are built by us only. The wording is
+//! A notice is written in BB code. Lead data goes into it only as [`plain`](crate::plain::plain) text. The wording is
 //! the notifier's. A repeated notice is a second notice: [`Notice::tag`] replaces the first one only
 //! when an OAuth application calls, so over a webhook the caller must remember what it sent.
 
@@ -12,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::command::Command;
 use crate::envelope::unsigned;
+use crate::plain::shortened;
 
 /// The portal cuts a message here, in characters. Source: page "Add Personal Notification".
 pub const MAX_MESSAGE_CHARS: usize = 20_000;
@@ -47,7 +46,7 @@ pub struct Notice {
     pub author: Author,
     /// Who gets it.
     pub to: UserId,
-    /// The text, in BB code, not empty; whatever is lead data in it has gone through [`plain`].
+    /// The text, in BB code, not empty; and all lead data in it has gone through [`plain`](crate::plain::plain).
     pub message: String,
     /// Marks notices that replace each other, where the portal looks at it.
     pub tag: String,
@@ -102,76 +101,9 @@ impl NoticeResult {
     }
 }
 
-/// A stranger's text made harmless for a notice, and at most `max_chars` characters long.
-///
-/// `[` and `]` become the full-width `［` and `］`, so that no BB code remains; `#BR#`, which breaks
-/// the line, becomes `#BR #`; line breaks and other control characters become spaces, and a run of
-/// white space one space. What is cut off shows as `…`.
-#[must_use]
-pub fn plain(text: &str, max_chars: usize) -> String {
-    let visible: String = text
-        .chars()
-        .map(|c| match c {
-            '[' => '［',
-            ']' => '］',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .collect();
-    let words: Vec<&str> = visible.split_whitespace().collect();
-    shortened(&without_break(&words.join(" ")), max_chars)
-}
-
-/// Puts a space into each `#BR#`, whatever its case.
-fn without_break(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let tail = out.len().checked_sub("#BR".len()).and_then(|start| out.get(start..));
-        if c == '#' && tail.is_some_and(|tail| tail.eq_ignore_ascii_case("#BR")) {
-            out.push(' ');
-        }
-        out.push(c);
-    }
-    out
-}
-
-fn shortened(text: &str, max_chars: usize) -> String {
-    if text.chars().count() <= max_chars {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(max_chars.saturating_sub(1)).collect();
-    if max_chars > 0 {
-        short.push('…');
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_strangers_text_forms_no_tag_and_no_line() {
-        for (text, expected) in [
-            ("[B]hot[/B]", "［B］hot［/B］"),
-            ("[URL=https://evil.test]Lead 1[/URL]", "［URL=https://evil.test］Lead 1［/URL］"),
-            ("one#BR#two#br#three", "one#BR #two#br #three"),
-            ("#BR#BR#", "#BR #BR #"),
-            ("one\r\n\ttwo\u{0}", "one two"),
-            ("Ünïcödé, flat #5", "Ünïcödé, flat #5"),
-        ] {
-            assert_eq!(plain(text, 100), expected);
-        }
-    }
-
-    #[test]
-    fn length_is_counted_in_characters() {
-        assert_eq!(plain("Квартира", 8), "Квартира");
-        assert_eq!(plain("Квартира", 5), "Квар…");
-        assert_eq!(plain("Квартира", 0), "");
-    }
 
     #[test]
     fn both_kinds_of_notice() {
@@ -202,16 +134,6 @@ mod tests {
             (json!(0), NoticeResult::NotCreated),
         ] {
             assert_eq!(NoticeResult::of(&result, now), expected, "{result}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_harmful_is_left(text in r"(\[|\]|#|BR|br|B|\n|x|ß){0,20}", max in 0_usize..30) {
-            let safe = plain(&text, max);
-            prop_assert!(!safe.contains(['[', ']', '\n']));
-            prop_assert!(!safe.to_ascii_uppercase().contains("#BR#"), "{}", safe);
-            prop_assert!(safe.chars().count() <= max);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The words of a notice.
 
-use bitrix24::notify::{Author, Notice, plain};
+use bitrix24::notify::{Author, Notice};
+use bitrix24::plain::plain;
 use common::config::{self, Language, NotifyChannel};
 use common::ids::{LeadId, UserId};
 use common::messages::AssignmentKey;
