@@ -44,7 +44,9 @@ pub fn connect<A: RequestBudget + PortalAddresses>(
     clock: Arc<dyn Clock>,
     metrics: Arc<PortalMetrics>,
 ) -> Result<Portal, InvalidWebhook> {
-    let transport = Arc::new(http(&portal.webhook_url, requests)?);
+    let keys = [&portal.event_key, &portal.robot_key].into_iter().flatten();
+    let secrets: Vec<_> = keys.chain([&portal.application_token]).collect();
+    let transport = Arc::new(http(&portal.webhook_url, requests)?.hiding(&secrets));
     let methods = MethodTimes::new(f64::from(portal.limits.method_seconds), clock);
     let budget = Arc::<A>::clone(&account);
     let limiter = Arc::new(Limiter::new(portal.name.clone(), portal.limits.into(), methods, Some(budget)));

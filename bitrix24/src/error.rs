@@ -30,7 +30,7 @@ const DENIED_WAITS: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PortalError {
     /// The portal answered with an error of its REST API.
-    #[error("{method}: the portal refused: {code} {description:?}{}", shown(*.status))]
+    #[error("{method}: the portal refused: {code} {description:?}{}{}", shown(*.status), hint(method, code, *.status))]
     Refused {
         /// Which method.
         method: String,
@@ -42,7 +42,7 @@ pub enum PortalError {
         description: String,
     },
     /// An answer with an error status that does not come from the REST API: a page of a proxy.
-    #[error("{method}: HTTP status {status} without an answer of the REST API")]
+    #[error("{method}: HTTP status {status} without an answer of the REST API{}", hint_of_status(*.status))]
     Status {
         /// Which method.
         method: String,
@@ -296,6 +296,23 @@ fn shown(status: Option<u16>) -> String {
     status.map(|status| format!(" (HTTP status {status})")).unwrap_or_default()
 }
 
+/// What to look at when a method is missing.
+const ADDRESS_FORM: &str = "; has the webhook's address the form https://PORTAL/rest/USER/SECRET/?";
+
+/// A portal that does not know a method which each portal has was asked at a wrong address. What is missing in a batch is
+/// missing: the batch itself was understood.
+fn hint(method: &str, code: &PortalCode, status: Option<u16>) -> &'static str {
+    let is_everywhere = matches!(method, "batch" | "server.time" | "user.get")
+        || method.starts_with("crm.lead.")
+        || method.starts_with("im.notify.");
+    let missing = matches!(code, PortalCode::MethodNotFound) && status.is_some();
+    if is_everywhere && missing { ADDRESS_FORM } else { "" }
+}
+
+fn hint_of_status(status: u16) -> &'static str {
+    if status == 404 { ADDRESS_FORM } else { "" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +324,20 @@ mod tests {
             code: PortalCode::Empty,
             description: description.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_method_that_each_portal_has_hints_at_the_address() {
+        let text = |method: &str, status| {
+            let code = PortalCode::MethodNotFound;
+            let description = "Method not found!".to_owned();
+            PortalError::Refused { method: method.to_owned(), status, code, description }.to_string()
+        };
+        assert!(text("crm.lead.get", Some(404)).ends_with("the form https://PORTAL/rest/USER/SECRET/?"));
+        assert!(!text("timeman.status", Some(404)).contains("webhook"));
+        assert!(!text("crm.lead.get", None).contains("webhook"), "of a batch");
+        let status = |status| PortalError::Status { method: "batch".to_owned(), status }.to_string();
+        assert!(status(404).contains("/rest/USER/SECRET/") && !status(502).contains("webhook"));
     }
 
     #[test]

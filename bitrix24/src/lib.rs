@@ -30,6 +30,7 @@ pub mod method_time;
 pub mod metrics;
 pub mod notify;
 mod operating;
+mod own_secrets;
 mod owned;
 pub mod pack;
 pub mod people;
@@ -41,6 +42,7 @@ pub mod size;
 pub mod timeline;
 pub mod transport;
 pub mod watch;
+pub mod webhook;
 
 pub use client::{Permit, Portal};
 pub use client_finder::ClientFinder;

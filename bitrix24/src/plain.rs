@@ -39,26 +39,20 @@ fn visible(text: &str) -> String {
     let mut rest = text.chars().filter(|c| *c == ZERO_WIDTH_JOINER || !is_never_seen(*c)).peekable();
     while let Some(c) = rest.next() {
         let before = out.chars().next_back();
-        let keep = match c.general_category() {
-            Category::Control => {
-                out.push(' ');
-                false
-            }
-            // All other characters of format are gone.
-            Category::Format => {
-                before.is_some_and(|c| is_emoji(c) || is_selector(c))
-                    && rest.peek().is_some_and(|c| is_emoji(*c))
-            }
-            _ if is_selector(c) => before.is_some_and(|c| c.is_emoji_char()),
-            _ if is_mark(c) => {
-                marks += 1;
-                // A mark without a letter would stand upon our own words.
-                marks <= MARKS_MAX && before.is_some_and(|c| c.is_alphanumeric() || is_mark(c))
-            }
-            _ => {
-                marks = 0;
-                true
-            }
+        let keep = if c.is_control() {
+            out.push(' ');
+            false
+        } else if c == ZERO_WIDTH_JOINER {
+            before.is_some_and(|c| is_emoji(c) || is_selector(c)) && rest.peek().is_some_and(|c| is_emoji(*c))
+        } else if is_selector(c) {
+            before.is_some_and(UnicodeEmoji::is_emoji_char)
+        } else if is_mark(c) {
+            marks += 1;
+            // A mark without a letter would stand upon our own words.
+            marks <= MARKS_MAX && before.is_some_and(|c| c.is_alphanumeric() || is_mark(c))
+        } else {
+            marks = 0;
+            true
         };
         if keep {
             out.push(c);

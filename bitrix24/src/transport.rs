@@ -19,7 +19,9 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::{Body, BodyError, PART_BYTES};
+use crate::own_secrets::OwnSecrets;
 use crate::size::{Excess, Limits, SMALL_BODY_BYTES};
+use crate::webhook::{self, WrongForm};
 
 /// What an HTTP/2 portal may send before we have read it, in bytes: of one answer, and of all on one connection. By default
 /// these are some megabytes, which a portal could have held whatever is read of it.
@@ -114,6 +116,9 @@ pub enum InvalidWebhook {
     /// `http://` to somewhere else, where anybody on the way could read the secret.
     #[error("the webhook's address must begin with https://")]
     NotHttps,
+    /// Not the address of an inbound webhook.
+    #[error(transparent)]
+    Form(#[from] WrongForm),
     /// The client could not be built.
     #[error("preparing the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -129,6 +134,7 @@ pub struct HttpTransport {
     /// One large body at a time, so that a portal holds no more than that, however many requests are under way. Who sends it
     /// slowly makes nobody wait but themselves.
     large: Arc<Semaphore>,
+    secrets: OwnSecrets,
 }
 
 impl HttpTransport {
@@ -152,6 +158,7 @@ impl HttpTransport {
         webhook.set_query(None);
         webhook.set_fragment(None);
         webhook.path_segments_mut().map_err(|()| InvalidWebhook::Unreadable)?.pop_if_empty();
+        webhook::check(&webhook)?;
 
         let mut builder = Client::builder()
             .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
@@ -166,7 +173,16 @@ impl HttpTransport {
         }
         let client = builder.build().map_err(|e| InvalidWebhook::Client(e.without_url()))?;
         let large = Arc::new(Semaphore::new(1));
-        Ok(Self { client, webhook: RwLock::new(webhook.clone()), configured: webhook, large })
+        let secrets = OwnSecrets::new(&webhook::secret(&webhook).map(SecretString::from));
+        Ok(Self { client, webhook: RwLock::new(webhook.clone()), configured: webhook, large, secrets })
+    }
+
+    /// The same, which takes these secrets of the portal out of its answers besides the webhook's.
+    #[must_use]
+    pub fn hiding(mut self, secrets: &[&SecretString]) -> Self {
+        let own = webhook::secret(&self.configured).map(SecretString::from);
+        self.secrets = OwnSecrets::new(own.iter().chain(secrets.iter().copied()));
+        self
     }
 
     /// Reads a body within the limits of its method.
@@ -223,7 +239,7 @@ impl Transport for HttpTransport {
         let location =
             response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (body, place) = self.read(method, &mut response).await?;
-        Ok(Answer { status, body, location, place })
+        Ok(Answer { status, body: self.secrets.hide(body), location, place })
     }
 
     fn move_to(&self, location: &str) -> Option<Move> {

@@ -34,28 +34,50 @@ impl Stop {
     }
 }
 
-/// What is wrong with this process, by the name of the check. Ready means: nothing.
+/// What is wrong with this process, by the name of the check. Ready means: nothing. A warning is for a person to look at:
+/// the process works, and must not be taken out of service.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Health(Arc<Mutex<Checks>>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    failures: BTreeMap<String, String>,
+    warnings: BTreeMap<String, String>,
+}
 
 impl Health {
     /// The check fails, and why.
     pub fn fail(&self, check: &str, why: &str) {
-        self.lock().insert(check.to_owned(), why.to_owned());
+        self.lock().failures.insert(check.to_owned(), why.to_owned());
     }
 
     /// The check is all right.
     pub fn pass(&self, check: &str) {
-        self.lock().remove(check);
+        self.lock().failures.remove(check);
     }
 
     /// Everything that is wrong.
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, String> {
-        self.lock().clone()
+        self.lock().failures.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+    /// Sets or takes back the warning of a check.
+    pub fn warn(&self, check: &str, why: Option<String>) {
+        let warnings = &mut self.lock().warnings;
+        match why {
+            Some(why) => warnings.insert(check.to_owned(), why),
+            None => warnings.remove(check),
+        };
+    }
+
+    /// Everything that a person should look at.
+    #[must_use]
+    pub fn warnings(&self) -> BTreeMap<String, String> {
+        self.lock().warnings.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Checks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ use prometheus::{IntGauge, Registry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin;
+use crate::admin::{self, Admin};
 use crate::broker::Broker;
 use crate::broker::rabbitmq::{RabbitMq, Settings};
 use crate::broker::settle::Settler;
@@ -108,9 +108,14 @@ impl Context {
             IntGauge::new("rota_ready", "1 while /ready answers 200: nothing is wrong with this process")?;
         registry.register(Box::new(ready.clone()))?;
         let servers = ServersMetrics::register(&registry)?;
-        let (of_admin, for_admin) = (servers.of("admin"), Arc::clone(&broker));
-        let serve = admin::serve(admin, registry.clone(), ready, health, for_admin, of_admin, stop);
-        lifecycle.spawn("admin", serve);
+        let shown = Admin {
+            health,
+            registry: registry.clone(),
+            ready_gauge: ready,
+            broker: Arc::clone(&broker),
+            token: config.admin.token.clone(),
+        };
+        lifecycle.spawn("admin", admin::serve(admin, shown, servers.of("admin"), stop));
         let clock = Arc::new(SystemClock);
         Ok(Self { stage, config: Arc::new(config), topology, broker, clock, registry, servers, lifecycle })
     }
@@ -193,8 +198,13 @@ where
         }
     };
     if matches!(arguments.command, Some(Command::Healthcheck)) {
-        return match admin::check(config.admin.listen) {
-            Ok(()) => ExitCode::SUCCESS,
+        return match admin::check(&config.admin) {
+            Ok(warnings) => {
+                for (check, warning) in warnings {
+                    complain(stage, &format!("warning: {check}: {warning}"));
+                }
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 complain(stage, &format!("{error:#}"));
                 ExitCode::from(NOT_READY)

@@ -9,6 +9,7 @@
 //! | 413 | the body is too large |
 //! | 415 | neither a form nor JSON |
 //! | 422 | a robot names a queue that the published routing has not |
+//! | 429 | as 403, again and again from the same client |
 //! | 431 | the head is too large |
 //! | 503 | stored nowhere; or, behind a trusted proxy, too many requests of this client at once |
 //!
@@ -18,6 +19,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -32,7 +34,7 @@ use common::failure::chain;
 use common::ids::PortalName;
 use common::lifecycle::Stop;
 use common::messages::{EventSource, LeadEvent};
-use common::server::{self, Limits, ServerMetrics};
+use common::server::{self, Client, Limits, ServerMetrics};
 use serde::Deserialize;
 use store::NewGiving;
 use tokio::net::TcpListener;
@@ -43,8 +45,10 @@ use crate::event::{self, PortalEvent};
 use crate::form::Form;
 use crate::metrics::{IngestMetrics, Received};
 use crate::outbox::{Outbox, Stored};
+use crate::own_mistakes::OwnMistakes;
 use crate::queue_names::QueueNames;
-use crate::verify::Doors;
+use crate::strangers::{Answer, Strangers};
+use crate::verify::{Doors, Entrance, Unproved};
 
 /// A portal's event has some 600 bytes.
 const BODY_MAX: usize = 16 * 1024;
@@ -58,6 +62,8 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<IngestMetrics>,
     pub(crate) queues: QueueNames,
+    pub(crate) strangers: Arc<Strangers>,
+    pub(crate) own_mistakes: OwnMistakes,
     pub(crate) body_timeout: Duration,
 }
 
@@ -84,6 +90,9 @@ pub(crate) async fn serve(
     let router = Router::new()
         .route("/bitrix24/{portal}/events", post(events))
         .route("/bitrix24/{portal}/robot", post(robot))
+        // A slash too many is an easy mistake, and 404 is all that the portal would see of it.
+        .route("/bitrix24/{portal}/events/", post(events))
+        .route("/bitrix24/{portal}/robot/", post(robot))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(timeout)
         .with_state(Arc::new(app));
@@ -101,6 +110,7 @@ impl IntoResponse for Refused {
 
 async fn events(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Option<Client>>,
     Path(portal): Path<String>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
@@ -110,9 +120,11 @@ async fn events(
         Ok(form) => form,
         Err(refusal) => return refusal,
     };
-    let Some(portal) = app.doors.verify(&portal, &form, parameters.key.as_deref()) else {
-        return forbidden(&app);
+    let portal = match app.doors.verify(&portal, &form, parameters.key.as_deref()) {
+        Ok(portal) => portal,
+        Err(unproved) => return forbidden(&app, client, Entrance::Events, unproved),
     };
+    app.own_mistakes.accepted(portal, Entrance::Events);
     match event::read(&form) {
         Ok(PortalEvent::LeadAdded { lead, ts }) => {
             accept(&app, portal, LeadEvent { ts, ..LeadEvent::of(lead, EventSource::Webhook) }).await
@@ -127,6 +139,7 @@ async fn events(
 
 async fn robot(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Option<Client>>,
     Path(portal): Path<String>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
@@ -136,9 +149,11 @@ async fn robot(
         Ok(form) => form,
         Err(refusal) => return refusal,
     };
-    let Some(portal) = app.doors.verify_robot(&portal, &form, parameters.key.as_deref()) else {
-        return forbidden(&app);
+    let portal = match app.doors.verify_robot(&portal, &form, parameters.key.as_deref()) {
+        Ok(portal) => portal,
+        Err(unproved) => return forbidden(&app, client, Entrance::Robots, unproved),
     };
+    app.own_mistakes.accepted(portal, Entrance::Robots);
     let queue = parameters.queue.map(|queue| queue.trim().to_owned()).filter(|queue| !queue.is_empty());
     if queue.as_ref().is_some_and(|queue| queue.len() > QUEUE_MAX) {
         return malformed(&app, portal, &format!("`queue` is longer than {QUEUE_MAX} bytes"));
@@ -172,10 +187,19 @@ fn form(app: &App, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> 
     form.inspect_err(|_| app.metrics.received(None, Received::Malformed))
 }
 
-fn forbidden(app: &App) -> Response {
-    app.metrics.received(None, Received::Forbidden);
-    tracing::warn!(event = "event.forbidden");
-    Refused(StatusCode::FORBIDDEN, "forbidden".to_owned()).into_response()
+fn forbidden(app: &App, client: Option<Client>, entrance: Entrance, unproved: Unproved<'_>) -> Response {
+    let Unproved { portal, why, is_partly_right } = unproved;
+    app.metrics.forbidden(portal, why);
+    if let Some(portal) = portal.filter(|_| is_partly_right) {
+        app.own_mistakes.refused(portal, entrance, why);
+    }
+    match app.strangers.refused(client, portal, why) {
+        Answer::Forbidden => Refused(StatusCode::FORBIDDEN, "forbidden".to_owned()).into_response(),
+        Answer::TooMany => {
+            let text = "forbidden, again and again".to_owned();
+            ([(header::RETRY_AFTER, "60")], Refused(StatusCode::TOO_MANY_REQUESTS, text)).into_response()
+        }
+    }
 }
 
 fn malformed(app: &App, portal: &PortalName, error: &str) -> Response {

@@ -1,7 +1,8 @@
 //! The stage `ingest`: the portal's webhook → lead event, stored before it is answered.
 //!
 //! A request is read strictly ([`form`], [`event`]), its sender proved ([`verify`]), the event
-//! published and confirmed, and only then answered 200 ([`http`]). While the broker takes nothing,
+//! published and confirmed, and only then answered 200 ([`http`]). What comes of a request that proves nothing is in
+//! [`strangers`], and what it says about our own configuration in [`own_mistakes`]. While the broker takes nothing,
 //! events wait in a file ([`spool`]). What a robot asks for is noted in the store too, if that answers ([`calls`]), and a
 //! queue that it names is looked up in the published routing ([`queue_names`]). The portal never repeats an event, so new
 //! leads are also looked for by their number ([`sweep`]). No request to a portal is made while one of its own is answered.
@@ -12,8 +13,10 @@ mod form;
 mod http;
 mod metrics;
 mod outbox;
+mod own_mistakes;
 mod queue_names;
 mod spool;
+mod strangers;
 mod sweep;
 mod verify;
 
@@ -30,8 +33,10 @@ use crate::calls::Calls;
 use crate::http::App;
 use crate::metrics::IngestMetrics;
 use crate::outbox::Outbox;
+use crate::own_mistakes::OwnMistakes;
 use crate::queue_names::QueueNames;
 use crate::spool::Spool;
+use crate::strangers::Strangers;
 use crate::sweep::Sweeper;
 use crate::verify::Doors;
 
@@ -74,6 +79,8 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
     // Connections are made when a robot calls; the database need not be there.
     let postgres = Postgres::prepare(&config.database.url, QUERIES_AT_ONCE)
         .map_err(|error| WrongSetup(chain(&error)))?;
+    let strangers = Arc::new(Strangers::new());
+    context.lifecycle.spawn("strangers", Arc::clone(&strangers).tell(stop.clone()));
     let app = App {
         doors: Doors::of(&config.portals),
         outbox: Arc::clone(&outbox),
@@ -82,6 +89,8 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
         clock: Arc::clone(&context.clock),
         metrics: Arc::clone(&metrics),
         queues: QueueNames::new(Arc::new(postgres.clone()), Arc::clone(&context.clock)),
+        strangers,
+        own_mistakes: OwnMistakes::new(context.lifecycle.health(), Arc::clone(&metrics)),
         body_timeout: config.http.body_timeout,
     };
     let (limits, server) = (Limits::from(&config.http), context.servers.of("events"));

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{Config, ConfigError, Http, Portal};
-use crate::broker::rabbitmq::Settings;
+use super::{Config, ConfigError, Http, Portal, addresses};
 
-/// Shorter keys of robots are refused.
-const ROBOT_KEY_MIN: usize = 16;
+/// Shorter keys of robots and tokens of the admin address are refused.
+const KEY_MIN: usize = 16;
 
 impl Config {
     /// What no single key can know.
@@ -45,9 +44,14 @@ impl Config {
             !(1..=100).contains(&self.database.connections),
             "database.connections must be 1 to 100".to_owned(),
         );
+        for problem in [addresses::amqp(&self.amqp.url), addresses::database(&self.database.url)] {
+            wrong(problem.is_some(), problem.unwrap_or_default());
+        }
         wrong(
-            !Settings::can_be_read(&self.amqp.url),
-            "amqp.url cannot be read: write amqp://user:password@host:5672/%2f".to_owned(),
+            self.admin.token.as_ref().is_some_and(|token| token.expose_secret().len() < KEY_MIN),
+            format!(
+                "admin.token has less than {KEY_MIN} characters; make one by `openssl rand -hex 16`, or leave it out"
+            ),
         );
         wrong(self.amqp.publish_timeout.is_zero(), "amqp.publish_timeout must not be zero".to_owned());
         self.http.problems(self.amqp.publish_timeout, &mut wrong);
@@ -71,7 +75,7 @@ impl Config {
             wrong(!names.insert(name), format!("portal {name} is there twice"));
             wrong(
                 !members.insert(&portal.member_id),
-                format!("portal {name}: member_id {} is another portal's too", portal.member_id),
+                format!("portal {name}: member_id is another portal's too"),
             );
             problems_of(portal, &mut wrong);
         }
@@ -113,6 +117,10 @@ fn problems_of(portal: &Portal, wrong: &mut impl FnMut(bool, String)) {
     let name = &portal.name;
     wrong(portal.member_id.is_empty(), format!("portal {name}: member_id is missing"));
     wrong(
+        portal.member_id.contains(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.')),
+        format!("portal {name}: member_id is more than the value of auth[member_id]; write only that"),
+    );
+    wrong(
         portal.webhook_url.expose_secret().is_empty(),
         format!("portal {name}: webhook_url (or webhook_url_file) is missing"),
     );
@@ -125,9 +133,9 @@ fn problems_of(portal: &Portal, wrong: &mut impl FnMut(bool, String)) {
         format!("portal {name}: event_key is empty; leave it out or give it a value"),
     );
     wrong(
-        portal.robot_key.as_ref().is_some_and(|key| key.expose_secret().len() < ROBOT_KEY_MIN),
+        portal.robot_key.as_ref().is_some_and(|key| key.expose_secret().len() < KEY_MIN),
         format!(
-            "portal {name}: robot_key has less than {ROBOT_KEY_MIN} characters, and is all that robots show; \
+            "portal {name}: robot_key has less than {KEY_MIN} characters, and is all that robots show; \
              make one by `openssl rand -hex 16`"
         ),
     );

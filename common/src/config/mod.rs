@@ -5,18 +5,22 @@
 //! and column or by the variable's name, before any port is open. Secrets may come from files and are
 //! never shown by `Debug`.
 
+mod addresses;
 mod check;
 mod overlay;
+mod secrets;
 mod sections;
 mod values;
+mod wording;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use secrecy::SecretString;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 pub use self::check::{DIGEST_PLACEHOLDERS, PLACEHOLDERS};
 pub use self::sections::*;
+use self::wording::without_values;
 
 /// `config/default.yaml`, as shown by `config-defaults`.
 pub const DEFAULT_YAML: &str = include_str!("../../../config/default.yaml");
@@ -67,8 +71,13 @@ impl Config {
         variables: &[(String, String)],
     ) -> Result<Self, ConfigError> {
         let located = |error: serde_saphyr::Error| {
-            let at = error.location().map(|at| format!(":{}:{}", at.line(), at.column()));
-            ConfigError::one(format!("{name}{}: {}", at.unwrap_or_default(), error.without_snippet()))
+            let place = error.location().map(|at| (at.line(), at.column()));
+            let text = error.without_snippet().to_string();
+            // The library says the place in words of its own.
+            let in_words = place.map(|(line, column)| format!(" at line {line}, column {column}"));
+            let problem = without_values(text.strip_suffix(&in_words.unwrap_or_default()).unwrap_or(&text));
+            let at = place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+            ConfigError::one(format!("{name}{at}: {problem}"))
         };
         let has_content = text.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
         let text = if has_content { text } else { "{}" };
@@ -82,11 +91,10 @@ impl Config {
             for (variable, value) in variables {
                 overlay::set(&mut tree, variable, value)?;
             }
-            let names = variables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             // What the variables cure is no mistake of the file; what they do not has a place in it.
-            serde_json::from_value(tree).map_err(|error| match from_file {
+            serde_path_to_error::deserialize(tree).map_err(|error| match from_file {
                 Err(in_file) => in_file,
-                Ok(Self { .. }) => ConfigError::one(format!("{error} (set by one of {names})")),
+                Ok(Self { .. }) => in_variables(&error, variables),
             })?
         };
         config.read_secrets(folder)?;
@@ -99,32 +107,26 @@ impl Config {
         config.check()?;
         Ok(config)
     }
-
-    fn read_secrets(&mut self, folder: &Path) -> Result<(), ConfigError> {
-        read_secret(folder, &mut self.amqp.url, self.amqp.url_file.take())?;
-        read_secret(folder, &mut self.database.url, self.database.url_file.take())?;
-        for portal in &mut self.portals {
-            read_secret(folder, &mut portal.webhook_url, portal.webhook_url_file.take())?;
-            read_secret(folder, &mut portal.application_token, portal.application_token_file.take())?;
-            if let Some(file) = portal.event_key_file.take() {
-                read_secret(folder, portal.event_key.get_or_insert_default(), Some(file))?;
-            }
-            if let Some(file) = portal.robot_key_file.take() {
-                read_secret(folder, portal.robot_key.get_or_insert_default(), Some(file))?;
-            }
-        }
-        Ok(())
-    }
 }
 
-fn read_secret(folder: &Path, secret: &mut SecretString, file: Option<PathBuf>) -> Result<(), ConfigError> {
-    if let Some(file) = file {
-        let file = folder.join(file);
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| ConfigError::one(format!("{}: {error}", file.display())))?;
-        *secret = text.trim_end().into();
-    }
-    Ok(())
+/// A mistake that the variables brought, with the one that did it where that is known.
+fn in_variables(
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    variables: &[(String, String)],
+) -> ConfigError {
+    let parts = error.path().iter().filter_map(|part| match part {
+        Segment::Map { key } => Some(key.to_uppercase()),
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    let place = format!("{VARIABLE_PREFIX}{}", parts.collect::<Vec<_>>().join("__"));
+    let problem = without_values(&error.inner().to_string());
+    let mut names = variables.iter().map(|(name, _)| name.as_str());
+    ConfigError::one(if names.clone().any(|name| name == place) {
+        format!("{place}: {problem}")
+    } else {
+        format!("{problem} (set by one of {})", names.by_ref().collect::<Vec<_>>().join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -175,18 +177,18 @@ portals:
     fn mistakes_are_named_with_their_place_and_without_secrets() {
         for (text, expected) in [
             ("amqp:\n  urll: x\n", "rota.yaml:2:3: unknown field `urll`"),
-            ("shutdown:\n  grace: soon\n", "`soon` is not a wait"),
+            ("shutdown:\n  grace: soon\n", "rota.yaml:2:10: not a wait; write 250ms, 5s, 2m, 1h or 30d"),
             ("shutdown: { grace: 20s }\n", "shutdown.grace must be longer than portal_requests.timeout"),
-            ("amqp: { url: localhost }\n", "amqp.url cannot be read"),
+            ("amqp: { url: localhost }\n", "amqp.url: an address is expected"),
             ("http: { idle_timeout: 0s }\n", "http.idle_timeout must be more than 0s"),
             ("http: { connections: 0 }\n", "http.connections must be 1 to"),
             ("http: { connections: 63 }\n", "http.connections_per_client must be at least 1 and not above"),
-            ("http: { trusted_proxies: [proxy] }\n", "`proxy` is neither an address nor a network"),
+            ("http: { trusted_proxies: [proxy] }\n", "neither an address nor a network"),
             ("retry: { delays: [5s, 5s] }\n", "retry.delays must be"),
             ("retry: { delays: [0s, 5s] }\n", "wait of zero"),
             ("keep: { decisions: 6d }\n", "keep.decisions must be 7d to 36500d"),
             ("keep: { dead_letters: 0d }\n", "keep.dead_letters must be 1d to 36500d"),
-            ("keep: { titles: 1w2 }\n", "`1w2` is not a wait; write 250ms, 5s, 2m, 1h or 30d"),
+            ("keep: { titles: 1w2 }\n", "not a wait; write 250ms, 5s, 2m, 1h or 30d"),
             ("router: { in_flight: 0 }\n", "router.in_flight must be 1 to 1000"),
             ("router: { in_flight: -1 }\n", "rota.yaml:1:22: "),
             ("portals: [{ name: Acme }]\n", "is not a portal name"),
@@ -199,6 +201,22 @@ portals:
             (&format!("{PORTAL}    limits: {{ burst: 1 }}\n"), "limits.burst must be at least 2"),
             (&format!("{PORTAL}    event_key: \"\"\n"), "event_key is empty"),
             (&format!("{PORTAL}    robot_key: very-secret\n"), "robot_key has less than 16 characters"),
+            ("admin: { token: very-secret }\n", "admin.token has less than 16 characters"),
+            (
+                "database: postgres://rota:very-secret@db/rota\n",
+                "rota.yaml:1:11: expected a section with keys",
+            ),
+            (
+                "database: { url_file: 'postgres://rota:very-secret@db/rota' }\n",
+                "database.url_file: the name of a",
+            ),
+            ("database: { connections: very-secret }\n", "rota.yaml:1:26: expected a whole number"),
+            ("log: { format: very-secret }\n", "unknown value, expected"),
+            ("database: { \"url:very-secret\": x }\n", "unknown field `…`"),
+            (&PORTAL.replace("acme\n", "Very-secret\n"), "`…` is not a portal name"),
+            (&PORTAL.replace("also-secret", "application_token=very-secret"), "more than the token"),
+            (&PORTAL.replace("application_token:", "application_token_file:"), "file cannot be read"),
+            (&PORTAL.replace("m1", "'auth[member_id]=very-secret'"), "member_id is more than"),
         ] {
             let error = parse(text, &[]).unwrap_err();
             assert!(error.contains(expected), "{text}\n{error}");
@@ -231,6 +249,11 @@ portals:
         assert_eq!(whole.unwrap().portals[0].member_id, "m2", "what the file lacks");
         let error = parse(PORTAL, &[("ROTA__ROUTER__INFLIGHT", "7")]).unwrap_err();
         assert!(error.contains("inflight") && error.contains("ROTA__ROUTER__INFLIGHT"), "{error}");
+        for variable in ["ROTA__DATABASE", "ROTA__PORTALS", "ROTA__PORTALS__0", "ROTA__HTTP__CONNECTIONS"] {
+            let error = parse(PORTAL, &[(variable, "postgres://u:very-secret@h/d")]).unwrap_err();
+            assert!(error.starts_with(&format!("{variable}: expected ")), "{error}");
+            assert!(!error.contains("very-secret"), "{error}");
+        }
         let error = parse(PORTAL, &[("ROTA__PORTALS__4__NAME", "x")]).unwrap_err();
         assert!(error.contains("no entry 4"), "{error}");
     }

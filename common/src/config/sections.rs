@@ -100,6 +100,8 @@ pub struct Http {
 #[expect(missing_docs, reason = "each key is explained in config/default.yaml")]
 pub struct Admin {
     pub listen: SocketAddr,
+    pub token: Option<SecretString>,
+    pub token_file: Option<PathBuf>,
 }
 
 /// How log lines look.
@@ -353,7 +355,7 @@ impl Default for Http {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)), token: None, token_file: None }
     }
 }
 

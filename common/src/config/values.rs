@@ -1,4 +1,4 @@
-//! Values that a person writes, and that the environment can only give as text.
+//! Values that a person writes, and that the environment can only give as text. No error repeats one.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -71,12 +71,12 @@ fn list<'de, D: Deserializer<'de>, T>(
 
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| format!("`{text}` is neither an address nor a network; write 10.0.0.7 or 10.0.0.0/8"))
+    network.map_err(|_| "neither an address nor a network; write 10.0.0.7 or 10.0.0.0/8".to_owned())
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {
     let days = text.trim().strip_suffix('d').and_then(|days| days.trim_end().parse::<u64>().ok());
     let days = days.and_then(|days| Some(Duration::from_secs(days.checked_mul(24 * 60 * 60)?)));
     let wait = || text.parse::<jiff::SignedDuration>().ok().and_then(|wait| Duration::try_from(wait).ok());
-    days.or_else(wait).ok_or_else(|| format!("`{text}` is not a wait; write 250ms, 5s, 2m, 1h or 30d"))
+    days.or_else(wait).ok_or_else(|| "not a wait; write 250ms, 5s, 2m, 1h or 30d".to_owned())
 }

@@ -9,6 +9,7 @@
 //! and may be a lie. Where the header names no client, or its end cannot be read, only the number of all connections holds
 //! for such a request: to count it for the proxy would let one client use up what is everybody's.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderMap;
@@ -18,10 +19,12 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Whose places are counted: an address, or of IPv6 the network of 64 bits that one subscriber gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Client(IpAddr);
+pub struct Client(IpAddr);
 
 impl Client {
-    pub(super) fn at(address: IpAddr) -> Self {
+    /// The client at this address.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
@@ -29,6 +32,15 @@ impl Client {
             }
             address @ IpAddr::V4(_) => address,
         })
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
     }
 }
 
@@ -110,5 +122,7 @@ mod tests {
         assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
         assert_eq!(client("::ffff:203.0.113.7"), client("203.0.113.7"));
         assert_ne!(client("203.0.113.7"), client("203.0.113.8"));
+        assert_eq!(client("::ffff:203.0.113.7").to_string(), "203.0.113.7");
+        assert_eq!(client("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
     }
 }

@@ -13,7 +13,7 @@ mod progress;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -33,8 +33,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-pub use self::client::TrustedProxies;
-use self::client::{Client, client_of};
+use self::client::client_of;
+pub use self::client::{Client, TrustedProxies};
 use self::metrics::{Open, Refused};
 pub use self::metrics::{ServerMetrics, ServersMetrics};
 use self::places::{Place, Places};
@@ -156,7 +156,8 @@ struct Server {
 
 /// A connection that may be served. It holds its places until it is dropped.
 struct Admitted {
-    through_proxy: bool,
+    /// None where each request through it says for whom it is.
+    client: Option<Client>,
     _of_all: OwnedSemaphorePermit,
     _of_client: Option<Place<Client>>,
     _open: Open,
@@ -192,14 +193,17 @@ impl Server {
             self.metrics.refused(Refused::All);
             return None;
         };
-        let through_proxy = self.trusted_proxies.contains(peer);
-        let of_client = if through_proxy { None } else { Some(self.place_of(peer)?) };
+        let client = (!self.trusted_proxies.contains(peer)).then(|| Client::at(peer));
+        let of_client = match client {
+            Some(client) => Some(self.place_of(client)?),
+            None => None,
+        };
         let open = self.metrics.open();
-        Some(Admitted { through_proxy, _of_all: of_all, _of_client: of_client, _open: open })
+        Some(Admitted { client, _of_all: of_all, _of_client: of_client, _open: open })
     }
 
-    fn place_of(&self, address: IpAddr) -> Option<Place<Client>> {
-        let place = self.clients.take(Client::at(address));
+    fn place_of(&self, client: Client) -> Option<Place<Client>> {
+        let place = self.clients.take(client);
         if place.is_none() {
             self.metrics.refused(Refused::Client);
         }
@@ -213,7 +217,7 @@ impl Server {
             progress.request_came();
             let (server, progress) = (Arc::clone(&self), Arc::clone(&progress));
             async move {
-                let response = server.answer(request, admitted.through_proxy).await;
+                let response = server.answer(request, admitted.client).await;
                 progress.answered();
                 Ok::<_, Infallible>(response)
             }
@@ -249,14 +253,17 @@ impl Server {
         }
     }
 
-    /// The answer to a request. One that comes through a trusted proxy takes a place of its client's meanwhile.
-    async fn answer(&self, request: Request<Incoming>, through_proxy: bool) -> Response {
-        let client = through_proxy.then(|| client_of(request.headers(), &self.trusted_proxies)).flatten();
-        let place = client.map(|address| self.place_of(address));
+    /// The answer to a request. One that comes through a trusted proxy takes a place of its client's meanwhile. The app finds
+    /// the client among the request's extensions, as an [`Option`].
+    async fn answer(&self, mut request: Request<Incoming>, direct: Option<Client>) -> Response {
+        let named = || client_of(request.headers(), &self.trusted_proxies).map(Client::at);
+        let client = direct.or_else(named);
+        let place = client.filter(|_| direct.is_none()).map(|client| self.place_of(client));
         if let Some(None) = place {
             return (StatusCode::SERVICE_UNAVAILABLE, "too many requests of this client at once\n")
                 .into_response();
         }
+        request.extensions_mut().insert(client);
         match TowerToHyperService::new(self.app.clone()).call(request).await {
             Ok(response) => response,
             Err(never) => match never {},

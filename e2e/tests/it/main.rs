@@ -25,6 +25,7 @@ mod robots;
 mod services;
 mod spool;
 mod sticky;
+mod strangers;
 mod timeline;
 mod unseen;
 mod versions;
