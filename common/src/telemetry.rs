@@ -4,15 +4,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+const HELD_BACK: &str = "lapin=error,amq_protocol=info,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,tower=info";
+
 /// Starts logging. `level` is a filter such as `info` or `info,router=debug`.
 ///
-/// lapin is held at `error`: it prints whole returned messages at `warn`; sqlx tells each notice of the
-/// server at `info`.
+/// Libraries are held back where a level for all would let them tell more than they should, or more than anybody reads:
+/// lapin prints whole returned messages at `warn`, sqlx tells each notice of the server at `info`, and the parts of the
+/// HTTP client tell of addresses and headers at `debug` and `trace`. A filter that names them sets them free.
 ///
 /// # Errors
 /// When the filter cannot be read, or when logging was started before.
 pub fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("lapin=error,sqlx=warn,{level}"))?;
+    let filter = EnvFilter::try_new(format!("{HELD_BACK},{level}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Json => {

@@ -388,13 +388,27 @@ impl Pipeline {
         send(client()?.get(format!("http://127.0.0.1:{}/ready", stage.admin))).await
     }
 
+    /// The id of a running process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process_id(&self, name: &str) -> anyhow::Result<u32> {
+        let stage = self.stages.iter().find(|stage| stage.name == name).context("no such process")?;
+        Ok(stage.process.as_ref().context("it does not run")?.id())
+    }
+
+    /// Where the files of the stages are: their configuration, their logs, the spool.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.ground.dir.path()
+    }
+
     /// The most memory that a process has taken so far (`VmHWM`), in bytes.
     ///
     /// # Errors
     /// When it does not run, or not on Linux.
     pub fn peak_memory(&self, name: &str) -> anyhow::Result<u64> {
-        let stage = self.stages.iter().find(|stage| stage.name == name).context("no such process")?;
-        let id = stage.process.as_ref().context("it does not run")?.id();
+        let id = self.process_id(name)?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;

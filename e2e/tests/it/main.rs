@@ -5,6 +5,7 @@
 mod answers;
 mod bad_days;
 mod broker;
+mod canaries;
 mod chaos;
 mod clocked;
 mod common_parts;

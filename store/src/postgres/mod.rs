@@ -24,6 +24,7 @@ mod upkeep;
 mod versions;
 mod waiting;
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,10 +45,18 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// The store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
     options: PgConnectOptions,
+}
+
+/// Without the options of the driver, which show the password.
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = (self.options.get_host(), self.options.get_port());
+        f.debug_struct("Postgres").field("address", &address).finish_non_exhaustive()
+    }
 }
 
 impl Postgres {
