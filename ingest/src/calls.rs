@@ -72,6 +72,10 @@ mod tests {
             std::future::pending().await
         }
 
+        async fn is_too_early(&self, _: &AssignmentKey) -> Result<bool, StoreError> {
+            std::future::pending().await
+        }
+
         async fn give_again(
             &self,
             _: &PortalName,

@@ -134,6 +134,11 @@ impl Decide {
         {
             return self.decided_before(&before, received).await;
         }
+        // Before the lead is read: an earlier giving that ends between the reading and the decision would leave us with an owner
+        // of before, and the command would take the one whom we have set for a person's choice.
+        if key.epoch != Epoch::FIRST && self.store.is_too_early(key).await? {
+            return Err(DecideError::TooEarly.into());
+        }
         let first_seen = received.attempt.first_seen;
         let reader = match received.envelope.payload.source {
             EventSource::Hold => &self.held,

@@ -59,6 +59,13 @@ pub trait Givings: Send + Sync + 'static {
     /// [`StoreError`], throttled.
     async fn opened_by(&self, portal: &PortalName, asked_by: &str) -> Result<Option<Epoch>, StoreError>;
 
+    /// Whether an earlier giving of the lead is still carried out. Once it is not, it never is again: givings follow each
+    /// other.
+    ///
+    /// # Errors
+    /// [`StoreError`], throttled.
+    async fn is_too_early(&self, key: &AssignmentKey) -> Result<bool, StoreError>;
+
     /// Opens a giving, and answers which it is: the one after the last. A lead that waits to be decided, or is held,
     /// is not given twice: the giving that waits becomes this one. None where it is not wanted any more.
     ///

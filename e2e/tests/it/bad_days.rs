@@ -5,14 +5,12 @@ use std::time::Duration;
 use common::clock::{Clock as _, SystemClock};
 use e2e::HANG;
 use e2e::harness::Pipeline;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use serde_json::json;
 use store::postgres::Postgres;
 use store::{DeadLetters as _, Unseen, Waiting as _};
 
 use crate::common_parts::{
-    SOON, amqp_url, assert_each_once, assert_no_dead_letters, assert_nothing_left, mixed_leads, plan,
+    SOON, assert_each_once, assert_no_dead_letters, assert_nothing_left, mixed_leads, plan, publish,
     queued_with, start, wait_for_notices,
 };
 
@@ -454,15 +452,4 @@ async fn wait_until_all_is_over(pipeline: &Pipeline, delays: u64) {
         })
         .await
         .unwrap();
-}
-
-async fn publish(queue: &str, body: &[u8]) {
-    let connection = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-    let properties = BasicProperties::default().with_delivery_mode(2);
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let published = channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
-    assert!(matches!(published.await.unwrap(), Confirmation::Ack(None)), "{queue}");
-    connection.close(200, "bye".into()).await.unwrap();
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use e2e::harness::{Pipeline, Plan};
 use e2e::portal::{Notification, PortalControl, PortalLead};
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use store::postgres::Postgres;
@@ -182,4 +182,16 @@ pub async fn queued_with(pipeline: &Pipeline, delays: u64) -> anyhow::Result<BTr
     }
     connection.close(200, "bye".into()).await?;
     Ok(counts)
+}
+
+/// Puts a message into a queue, past all stages.
+pub async fn publish(queue: &str, body: &[u8]) {
+    let connection = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let published = channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
+    assert!(matches!(published.await.unwrap(), Confirmation::Ack(None)), "{queue}");
+    connection.close(200, "bye".into()).await.unwrap();
 }

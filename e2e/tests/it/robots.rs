@@ -1,12 +1,19 @@
 //! The portal's own robot "Outgoing webhook" asks for a lead to be given.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use common::broker::Message;
+use common::clock::{Clock as _, SystemClock};
+use common::ids::{LeadId, PortalName};
+use common::messages::{Epoch, EventSource, LeadEvent};
 use e2e::harness::{PORTAL, Pipeline};
 use e2e::portal::{client, send};
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+use store::postgres::Postgres;
+use store::{Givings as _, NewGiving};
 
-use crate::common_parts::{SOON, assert_nothing_left, assert_spent, plan, start, wait_for_notices};
+use crate::common_parts::{SOON, assert_nothing_left, assert_spent, plan, publish, start, wait_for_notices};
 
 const KEY: &str = "5f0c4a9d2be17f36";
 
@@ -97,6 +104,56 @@ async fn a_robot_gives_a_lead_again_by_the_rules_or_to_the_queue_it_names() {
     tags.retain(|notice| notice.tag.as_deref() == Some(&format!("{PORTAL}/{}/4", ids[0])));
     assert_eq!(tags.len(), 1, "each giving has its own tag");
     assert_spent(&pipeline.portal, "robots: 19 givings", 75).await;
+}
+
+/// The lead was read with the owner of before, and the earlier giving ended before the decision: found by chance, as a robot's
+/// call that came to nothing.
+#[tokio::test]
+async fn an_earlier_giving_that_ends_between_reading_and_deciding_is_no_persons_choice() {
+    let mut plan = plan();
+    plan.routing = ROUTING.to_owned();
+    let mut pipeline = start(&plan).await;
+    pipeline.stop("notifier-1").unwrap();
+    let lead = pipeline.portal.add_leads(&json!({ "count": 1 })).await.unwrap()[0];
+    let decided = async || Ok(pipeline.metric("router", "rota_messages_processed_total", &[]).await? == 1.0);
+    pipeline.wait_for("the first giving is decided", SOON, decided).await.unwrap();
+
+    let (acme, lead): (PortalName, _) = (PORTAL.parse().unwrap(), LeadId::new(lead).unwrap());
+    let store = Postgres::prepare(&pipeline.database_url.clone().into(), 1).unwrap();
+    let now = SystemClock.now();
+    let asked = NewGiving::of_robot("by hand", Some("vip"), now);
+    assert_eq!(store.give_again(&acme, lead, &asked).await.unwrap(), Some(Epoch(2)));
+    // Nobody decides meanwhile.
+    let mut database = PgConnection::connect(&pipeline.database_url).await.unwrap();
+    let mut holder = PgConnection::connect(&pipeline.database_url).await.unwrap();
+    let mut held = holder.begin().await.unwrap();
+    sqlx::query("SELECT FROM deciding WHERE portal = $1 FOR UPDATE")
+        .bind(PORTAL)
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let event = LeadEvent { epoch: Some(Epoch(2)), ..LeadEvent::of(lead, EventSource::Replay) };
+    let queue = format!("{}.{PORTAL}.lead-events", pipeline.prefix);
+    publish(&queue, &Message::lead_event(&acme, event, now, now).body).await;
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                                WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    let deadline = Instant::now() + SOON;
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut database).await.unwrap()
+        && !pipeline.log_text("router-1").contains("an earlier giving of the lead is still carried out")
+    {
+        assert!(Instant::now() < deadline, "it is neither read nor put off");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    pipeline.start_again("notifier-1").unwrap();
+    wait_for_notices(&pipeline, 1).await;
+    held.rollback().await.unwrap();
+    pipeline
+        .wait_for("it is the head's", SOON, async || {
+            Ok(pipeline.portal.leads().await?[0].text("ASSIGNED_BY_ID") == "20")
+        })
+        .await
+        .unwrap();
+    assert_eq!(owners(&pipeline, 0).await, ["11", "20"]);
 }
 
 #[tokio::test]

@@ -164,6 +164,12 @@ impl Givings for Postgres {
         opened_by(&mut connection, portal, asked_by).await.map_err(&failed)
     }
 
+    async fn is_too_early(&self, key: &AssignmentKey) -> Result<bool, StoreError> {
+        let failed = StoreError::during("looking whether an earlier giving is carried out");
+        let mut connection = self.pool.acquire().await.map_err(&failed)?;
+        under_way(&mut connection, key).await.map_err(&failed)
+    }
+
     async fn give_again(
         &self,
         portal: &PortalName,

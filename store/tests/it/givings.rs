@@ -89,10 +89,12 @@ async fn an_earlier_giving_is_carried_out_first() {
     decide(&store, &key(1), decision(assign(user(11)))).await;
     assert_eq!(give_again(&store, 1, &asks("a", Cause::Robot)).await, Some(2));
     let later = of(1, 2);
+    assert!(store.is_too_early(&later).await.unwrap() && !store.is_too_early(&key(1)).await.unwrap());
     let too_early =
         store.decide(&later, &Counting::default(), Box::new(|_| panic!("it is not decided"))).await.unwrap();
     assert_eq!(too_early, Decided::TooEarly);
     finish(&store, &key(1)).await;
+    assert!(!store.is_too_early(&later).await.unwrap());
     decide(&store, &later, decision(assign(user(12)))).await;
     assert_eq!(store.decision(&key(1)).await.unwrap().unwrap().verdict, assign(user(11)));
 }
