@@ -1,7 +1,7 @@
 # Every command a person types. CI runs the same ones (.ci/run).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test compose-test check-deploy lint deny fmt build services tools bench chaos
+.PHONY: help demo up down test compose-test check-deploy lint deny sbom fmt build services tools bench chaos
 
 # Compose v2, or the older docker-compose, which needs to be told to build with BuildKit.
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -63,10 +63,20 @@ lint: ## check format, code, documentation and dependencies
 	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo "lint: SKIPPED: cargo deny is not installed; see \`make deny\`" >&2; fi
 
-deny: ## check licences, bans and sources of dependencies
+deny: ## check licences, bans, sources and known faults of dependencies
 	@cargo deny --version >/dev/null 2>&1 || { \
 	echo "deny: cargo deny is missing; install it with: cargo install --locked cargo-deny" >&2; exit 69; }
 	cargo deny --log-level error check bans licenses sources
+	@if cargo deny --log-level error fetch db >/dev/null 2>&1; then \
+	cargo deny --log-level error check --disable-fetch advisories; \
+	else echo "deny: SKIPPED: the database of known faults (rustsec.org) cannot be fetched from here" >&2; fi
+
+sbom: ## write what each program is made of (CycloneDX) to sbom/
+	@cargo cyclonedx --version >/dev/null 2>&1 || { \
+	echo "sbom: cargo cyclonedx is missing; install it with: cargo install --locked cargo-cyclonedx" >&2; exit 69; }
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --target x86_64-unknown-linux-gnu
+	@mkdir -p sbom && for program in ingest router notifier rota; do \
+	mv "$$(ls */"$${program}"_bin.cdx.json */"$${program}".cdx.json 2>/dev/null | head -n 1)" "sbom/$$program.cdx.json"; done
 
 fmt: ## format the code
 	cargo fmt --all

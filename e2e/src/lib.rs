@@ -2,7 +2,8 @@
 //!
 //! [`services`] starts a private RabbitMQ and PostgreSQL, [`harness`] the stages' real programs and a
 //! simulated portal on them, [`portal`] asks that portal what it saw, [`chaos`] lets all go wrong that can and compares
-//! what the portal says with what the store says, [`hostile`] sends what nobody should. Nothing here is part of a running
+//! what the portal says with what the store says, [`hostile`] sends what nobody should, and [`door_bench`] measures what
+//! that costs. Nothing here is part of a running
 //! installation: it serves the tests of all crates (by the program `with-services`) and the demo.
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub const HANG: Duration = Duration::from_mins(5);
 
 pub mod chaos;
+pub mod door_bench;
 pub mod harness;
 pub mod hostile;
 pub mod portal;

@@ -73,6 +73,29 @@ impl Form {
         self.0.get(&path).map(String::as_str)
     }
 
+    /// For the fuzzer: a form is of the size that was promised, and what it holds can be written and read again.
+    #[cfg(fuzzing)]
+    pub(crate) fn check(body: &[u8]) {
+        use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        for form in [Self::parse(body).ok(), Self::from_json(body).ok()].into_iter().flatten() {
+            assert!(form.0.len() <= PAIRS_MAX, "{form:?}");
+            assert!(form.0.keys().all(|path| (1..=DEPTH_MAX).contains(&path.len())), "{form:?}");
+            // A key of JSON may have brackets or no name, which a key of a form may not.
+            let is_name = |part: &String| !part.is_empty() && !part.contains(['[', ']']);
+            if form.0.keys().flatten().all(is_name) {
+                let key = |path: &Vec<String>| {
+                    let (first, rest) = path.split_first().unwrap_or_else(|| panic!("a path without parts"));
+                    rest.iter().fold(encoded(first), |key, part| format!("{key}[{}]", encoded(part)))
+                };
+                let pair =
+                    |(path, value): (&Vec<String>, &String)| format!("{}={}", key(path), encoded(value));
+                let text = form.0.iter().map(pair).collect::<Vec<_>>().join("&");
+                assert_eq!(Self::parse(text.as_bytes()).as_ref(), Ok(&form), "{text}");
+            }
+        }
+    }
+
     fn insert(&mut self, path: Vec<String>, value: String) -> Result<(), ()> {
         if self.0.insert(path, value).is_some() { Err(()) } else { Ok(()) }
     }

@@ -104,3 +104,9 @@ pub async fn serve(mut context: Context, listener: TcpListener) -> anyhow::Resul
     postgres.close().await;
     result
 }
+
+/// For the fuzzer: reads any body as both notations of a form.
+#[cfg(fuzzing)]
+pub fn check_form(body: &[u8]) {
+    form::Form::check(body);
+}

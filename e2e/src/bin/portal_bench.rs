@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use common::clock::{Clock, SystemClock};
+use e2e::door_bench;
 use e2e::harness::{Pipeline, Plan};
 use e2e::portal::{Stats, client, send};
 use e2e::services::Services;
@@ -72,6 +73,9 @@ async fn measure(only: Option<&str>) -> anyhow::Result<()> {
     }
     if wanted("sequential") {
         sequential(&services).await?;
+    }
+    if wanted("door") {
+        door(&services).await?;
     }
     Ok(())
 }
@@ -314,6 +318,21 @@ async fn sequential(services: &Services) -> anyhow::Result<()> {
         "sequential client (the usual hook), update 1 ms\n    {:.2} leads/s, {:.3} leads per request",
         leads / started.elapsed().as_secs_f64(),
         leads / requests,
+    ));
+    stop(pipeline).await
+}
+
+/// What strangers cost, and how little good events notice of them.
+async fn door(services: &Services) -> anyhow::Result<()> {
+    let pipeline = start(services, 1, (json!({}), ROUTING), Vec::new(), 5).await?;
+    for (shape, microseconds) in door_bench::forged(&pipeline).await? {
+        say(&format!("door: forged, {shape}\n    {microseconds:.0} µs of processor time a request"));
+    }
+    let (middle, slow, open) = door_bench::beside_hostile(&pipeline).await?;
+    say(&format!(
+        "door: 500 good events beside 2,000 hostile connections\n    p50 {:.1} ms, p99 {:.1} ms; {open} connections kept",
+        1e3 * middle.as_secs_f64(),
+        1e3 * slow.as_secs_f64(),
     ));
     stop(pipeline).await
 }
