@@ -32,7 +32,6 @@ const ASK_CONFIGURED_EVERY: Duration = Duration::from_mins(1);
 const STORE_WAITS: Duration = Duration::from_secs(5);
 
 /// Where one request goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The host that is asked.
     pub(crate) first: String,
@@ -56,7 +55,7 @@ struct State {
     moved_to: Option<String>,
     looked_at: Option<Instant>,
     look_soon: bool,
-    /// The new address failed in a way that says nothing of whether the portal is there.
+    /// The new address failed, and the configured one was not asked.
     is_doubtful: bool,
     asked_configured_at: Option<Instant>,
     /// The remembered host that is not used, once it was said.
@@ -124,6 +123,11 @@ impl PortalAddress {
             (moved_to.clone(), may_ask.then(|| configured.to_owned()))
         };
         Plan { first, second, moved_to: Some(moved_to) }
+    }
+
+    /// The next request asks at the configured address first.
+    pub(crate) fn doubt(&self) {
+        self.lock().is_doubtful = true;
     }
 
     /// The configured address is about to be asked, as the new one is not there.

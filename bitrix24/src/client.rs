@@ -2,10 +2,12 @@
 //! classified and counted. Nothing is repeated here: whether to repeat is decided where the message
 //! is settled, which also knows what a repeated request would do.
 //!
-//! Where a request goes is in `request`. The methods of leads are in [`crate::lead`], those of notices in [`crate::notify`]; who wants to
-//! close a pack only when it may be sent takes a permit first ([`Portal::permit`]).
+//! Where a request goes is in `request`. The methods of leads are in [`crate::lead`], those of notices in
+//! [`crate::notify`]; who wants to close a pack only when it may be sent takes a permit first ([`Portal::permit`]).
 
 mod request;
+
+pub use request::ON_ITS_WAY_WITHIN;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -159,6 +161,8 @@ impl Portal {
     /// # Errors
     /// Throttled when the shared budget cannot be asked, or when one of the methods has used up its time.
     pub async fn permit(&self, methods: &[&str]) -> Result<Permit, PortalError> {
+        // Before the turn, and before a caller notes what is sent: it may take as long as the store does.
+        self.shared.address.look(self.of()).await;
         let started = Instant::now();
         let alone = match self.pace(methods)? {
             Pace::Free | Pace::Blocked(_) => None,

@@ -18,7 +18,7 @@ use crate::moves::{self, Url};
 use crate::transport::{HttpSettings, HttpTransport, InvalidWebhook};
 
 /// A connection that takes longer than this is not made: the portal's front end answers at once.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Finds what is wrong with the webhooks' addresses; nothing is opened.
 ///

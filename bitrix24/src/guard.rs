@@ -80,35 +80,49 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// Networks of IPv4 that are not the Internet: their first address, and how many bits of it they share.
+const SPECIAL_V4: [([u8; 4], u32); 15] = [
+    ([0, 0, 0, 0], 8),       // this network, and no address
+    ([10, 0, 0, 0], 8),      // private
+    ([100, 64, 0, 0], 10),   // a carrier's own network (RFC 6598)
+    ([127, 0, 0, 0], 8),     // this computer
+    ([169, 254, 0, 0], 16),  // this link
+    ([172, 16, 0, 0], 12),   // private
+    ([192, 0, 0, 0], 24),    // protocols
+    ([192, 0, 2, 0], 24),    // examples
+    ([192, 88, 99, 0], 24),  // relays of 6to4
+    ([192, 168, 0, 0], 16),  // private
+    ([198, 18, 0, 0], 15),   // measurements
+    ([198, 51, 100, 0], 24), // examples
+    ([203, 0, 113, 0], 24),  // examples
+    ([224, 0, 0, 0], 4),     // multicast
+    ([240, 0, 0, 0], 4),     // reserved, broadcast
+];
+
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    !matches!(
-        (a, b, c),
-        (0 | 10 | 127, ..)                                             // this network, private, this computer
-            | (100, 64..=127, _)                                       // a carrier's own network (RFC 6598)
-            | (169, 254, _)                                            // link-local
-            | (172, 16..=31, _) | (192, 168, _)                        // private
-            | (192, 0, 0 | 2) | (192, 88, 99)                          // protocols, examples, relays of 6to4
-            | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113)       // measurements, examples
-            | (224.., ..) // multicast, reserved, broadcast
-    )
+    let is_in = |(network, bits): &([u8; 4], u32)| {
+        let rest = 32 - bits;
+        address.to_bits() >> rest == u32::from_be_bytes(*network) >> rest
+    };
+    !SPECIAL_V4.iter().any(is_in)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let carried = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match address.segments() {
-        // Mapped (RFC 4291), and translated where the network has no IPv4 (RFC 6052).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => carried(high, low),
+    let [first, second, third, _, _, _, high, low] = address.segments();
+    let carried =
+        |high: u16, low: u16| is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    // Mapped (RFC 4291), and translated where the network has no IPv4 (RFC 6052).
+    let is_translated = address.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
+    if address.to_ipv4_mapped().is_some() || is_translated {
+        return carried(high, low);
+    }
+    match (first, second) {
         // 6to4 (RFC 3056).
-        [0x2002, high, low, ..] => carried(high, low),
+        (0x2002, high) => carried(high, third),
         // Protocols with Teredo, examples.
-        [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
-        // What is given out to anybody. All else is this computer, link-local, unique local, multicast or reserved.
-        [0x2000..=0x3fff, ..] => true,
-        _ => false,
+        (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => false,
+        // What is given out to anybody. All else is this computer, this link, unique local, multicast or reserved.
+        (first, _) => (0x2000..=0x3fff).contains(&first),
     }
 }
 

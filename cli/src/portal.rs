@@ -90,13 +90,9 @@ async fn list(config: &Config, as_json: bool) -> Result<u8, Failure> {
 
 async fn forget(config: &Config, portal: &str) -> Result<u8, Failure> {
     let store = store_of(config).await?;
-    match store.forget_addresses(portal).await? {
-        0 => Err(Failure::file(format!("portal {portal} has not moved; nothing was changed"))),
-        _ => {
-            output::print(&format!(
-                "portal {portal} is asked at its configured address again, within a minute\n"
-            ));
-            Ok(0)
-        }
+    if store.forget_addresses(portal).await? == 0 {
+        return Err(Failure::file(format!("portal {portal} has not moved; nothing was changed")));
     }
+    output::print(&format!("portal {portal} is asked at its configured address again, within a minute\n"));
+    Ok(0)
 }

@@ -2,7 +2,7 @@
 //! test's.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use bitrix24::moves::Verdict;
 use bitrix24::transport::{Answer, TransportError};
 use bitrix24::{Portal, PortalError, PortalMetrics, Transport};
-use common::failure::{Failure, FailureClass};
+use common::failure::{Failure, FailureClass, chain};
 use prometheus::Registry;
 use serde_json::{Value, json};
 
-use crate::fake::{Addresses, Bench, Reply, acme, limiter, reply};
+use crate::fake::{Addresses, Bench, FakeBudget, Reply, acme, limiter, reply};
 
 /// What a host does when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,10 @@ enum Does {
     PointElsewhere,
     /// Nobody is there.
     Refuse,
+    /// Nobody is there, which shows after eight seconds.
+    RefuseLate,
+    /// It points to the new host after eight seconds.
+    PointLate,
     /// The answer is lost; the request may have run.
     Lose,
     /// A page with this status.
@@ -45,6 +49,9 @@ enum Does {
 struct Hosts {
     does: Mutex<BTreeMap<&'static str, Does>>,
     asked: Mutex<Vec<String>>,
+    /// Grants nothing more once a host was asked.
+    budget: Arc<FakeBudget>,
+    closes: AtomicBool,
 }
 
 const OLD: &str = "old.test";
@@ -56,6 +63,9 @@ const MINUTE: Duration = Duration::from_mins(1);
 impl Transport for Hosts {
     async fn send(&self, host: &str, _: &str, _: &Value) -> Reply {
         self.asked.lock().unwrap().push(host.to_owned());
+        if self.closes.load(Ordering::SeqCst) {
+            self.budget.open.store(false, Ordering::SeqCst);
+        }
         let does = self.does.lock().unwrap()[host];
         let pointing = |verdict| Ok(Answer { status: 302, verdict, ..Answer::default() });
         let refused = |status, code| reply(status, json!({ "error": code }).to_string());
@@ -64,6 +74,14 @@ impl Transport for Hosts {
             Does::Point(to) => pointing(Verdict::Follow(to.to_owned())),
             Does::PointElsewhere => pointing(Verdict::Elsewhere("sso.test".to_owned())),
             Does::Refuse => Err(TransportError::NotSent("refused".into())),
+            Does::RefuseLate => {
+                later(Duration::from_secs(8)).await;
+                Err(TransportError::NotSent("timed out".into()))
+            }
+            Does::PointLate => {
+                later(Duration::from_secs(8)).await;
+                pointing(Verdict::Follow(NEW.to_owned()))
+            }
             Does::Lose => Err(TransportError::Ambiguous("reset".into())),
             Does::Page(status) => reply(status, "<html>"),
             Does::KnowNobody => refused(401, "NO_AUTH_FOUND"),
@@ -80,7 +98,7 @@ impl Transport for Hosts {
     }
 
     fn may_be_at(&self, host: &str) -> bool {
-        host.ends_with(".test")
+        [NEW, NEWER].contains(&host)
     }
 }
 
@@ -92,11 +110,16 @@ struct Process {
 
 impl Process {
     fn started(addresses: &Arc<Addresses>, does: &[(&'static str, Does)]) -> Self {
-        let hosts =
-            Arc::new(Hosts { does: Mutex::new(does.iter().copied().collect()), asked: Mutex::default() });
+        let budget = FakeBudget::opened();
+        let hosts = Arc::new(Hosts {
+            does: Mutex::new(does.iter().copied().collect()),
+            asked: Mutex::default(),
+            budget: budget.clone(),
+            closes: AtomicBool::new(false),
+        });
         let registry = Registry::new();
         let metrics = Arc::new(PortalMetrics::new(&registry).unwrap());
-        let portal = Portal::new(acme(), hosts.clone(), Arc::new(limiter(None)), metrics);
+        let portal = Portal::new(acme(), hosts.clone(), Arc::new(limiter(Some(budget))), metrics);
         Self { bench: Bench { portal: portal.remembering(addresses.clone()), registry }, hosts }
     }
 
@@ -213,6 +236,36 @@ async fn the_lost_answer_of_the_configured_address_is_not_repeated_at_the_new_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_others_count_on_is_not_sent_again_late() {
+    let addresses = Arc::new(Addresses::keeping(NEW));
+    let process = Process::started(&addresses, &[(OLD, Does::Answer), (NEW, Does::RefuseLate)]);
+    let error = process.fails(&[NEW], "too late for this one").await;
+    assert!(matches!(error, PortalError::NotSent { .. }), "{error}");
+    process.succeeds(&[OLD], "the next one asks where the portal is").await;
+    process.now(OLD, Does::PointLate);
+    let error = process.fails(&[OLD], "too late again").await;
+    assert!(chain(&error).contains("no time left"), "{error}");
+    assert!(matches!(error, PortalError::NotSent { .. }) && !error.is_ambiguous(), "{error}");
+    assert_eq!(addresses.kept(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_its_second_turn_only_as_long_as_others_count_on() {
+    for (kept, does) in [(None, Does::Point(NEW)), (Some(NEW), Does::Refuse)] {
+        let addresses = Arc::new(Addresses::default());
+        addresses.set(kept);
+        let first = kept.unwrap_or(OLD);
+        let process =
+            Process::started(&addresses, &[(OLD, Does::Answer), (NEW, Does::Answer), (first, does)]);
+        process.hosts.closes.store(true, Ordering::SeqCst);
+        let started = tokio::time::Instant::now();
+        let error = process.fails(&[first], "there is no second turn").await;
+        assert!(matches!(error, PortalError::NotSent { .. }) && !error.is_ambiguous(), "{error}");
+        assert_eq!(started.elapsed(), Duration::from_secs(7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_portal_that_moved_twice_is_followed_and_a_circle_ends() {
     let addresses = Arc::new(Addresses::default());
     let does = [(OLD, Does::Point(NEW)), (NEW, Does::Point(NEWER)), (NEWER, Does::Answer)];
@@ -282,7 +335,7 @@ async fn a_look_into_the_store_does_not_undo_what_is_being_written() {
         for (host, does) in does {
             process.now(host, does);
         }
-        later(MINUTE - Duration::from_secs(1)).await;
+        later(Duration::from_secs(59)).await;
         *addresses.writes_take.lock().unwrap() = Duration::from_secs(3);
         let second = async {
             later(Duration::from_secs(2)).await;
