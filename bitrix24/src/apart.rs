@@ -50,7 +50,8 @@ impl Blame {
             | PortalError::Unanswered { .. } => Self::Time,
             PortalError::Refused { .. }
             | PortalError::Status { .. }
-            | PortalError::Renamed { .. }
+            | PortalError::Elsewhere { .. }
+            | PortalError::OutOfReach { .. }
             | PortalError::NotSent { .. }
             | PortalError::NotRun { .. }
             | PortalError::BatchSize { .. }

@@ -2,8 +2,12 @@
 //! classified and counted. Nothing is repeated here: whether to repeat is decided where the message
 //! is settled, which also knows what a repeated request would do.
 //!
-//! The methods of leads are in [`crate::lead`], those of notices in [`crate::notify`]; who wants to
-//! close a pack only when it may be sent takes a permit first ([`Portal::permit`]).
+//! Where a request goes is in `request`. The methods of leads are in [`crate::lead`], those of notices in
+//! [`crate::notify`]; who wants to close a pack only when it may be sent takes a permit first ([`Portal::permit`]).
+
+mod request;
+
+pub use request::ON_ITS_WAY_WITHIN;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -11,22 +15,22 @@ use std::time::Duration;
 
 use common::address::PortalAddresses;
 use common::budget::Purpose;
-use common::failure::chain;
 use common::ids::PortalName;
 use common::telemetry::millis;
 use serde_json::Value;
-use tokio::sync::{Mutex, OnceCell, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::address::PortalAddress;
 use crate::code::PortalCode;
 use crate::command::{Command, MAX_COMMANDS, batch_body};
 use crate::envelope::{self, Envelope, Timing};
 use crate::error::PortalError;
 use crate::limits::{self, Limiter};
 use crate::method_time::{MethodTimes, Pace};
-use crate::metrics::{PackKind, PortalMetrics, RequestOutcome};
+use crate::metrics::{PackKind, PortalMetrics};
 use crate::readability::{Readability, Unreadable};
-use crate::transport::{Answer, Transport};
+use crate::transport::Transport;
 
 /// What a batch brought: one outcome a command, in the order of the commands.
 pub type BatchOutcomes = Vec<Result<Value, PortalError>>;
@@ -71,9 +75,8 @@ pub struct Portal {
 
 #[derive(Default)]
 struct Shared {
-    addresses: Option<Arc<dyn PortalAddresses>>,
-    /// Set when a remembered address has been asked for.
-    recalled: OnceCell<()>,
+    /// Where it is asked.
+    address: PortalAddress,
     /// Whoever uses a method that is tight.
     alone: Arc<Mutex<()>>,
     /// Codes that nobody knows and that were logged.
@@ -111,7 +114,7 @@ impl Portal {
     /// The same client, which keeps in `addresses` where the portal has moved to.
     #[must_use]
     pub fn remembering(mut self, addresses: Arc<dyn PortalAddresses>) -> Self {
-        self.shared = Arc::new(Shared { addresses: Some(addresses), ..Shared::default() });
+        self.shared = Arc::new(Shared { address: PortalAddress::kept_in(addresses), ..Shared::default() });
         self
     }
 
@@ -158,6 +161,8 @@ impl Portal {
     /// # Errors
     /// Throttled when the shared budget cannot be asked, or when one of the methods has used up its time.
     pub async fn permit(&self, methods: &[&str]) -> Result<Permit, PortalError> {
+        // Before the turn, and before a caller notes what is sent: it may take as long as the store does.
+        self.shared.address.look(self.of()).await;
         let started = Instant::now();
         let alone = match self.pace(methods)? {
             Pace::Free | Pace::Blocked(_) => None,
@@ -359,84 +364,6 @@ impl Portal {
         Ok((outcomes, totals))
     }
 
-    /// Sends a request, to the portal's new address if it has just moved, and reads the answer.
-    async fn request(&self, method: &str, params: &Value) -> Result<Envelope, PortalError> {
-        self.recall_address().await;
-        let started = Instant::now();
-        let mut result = self.send(method, params).await;
-        if let Ok(answer) = &result
-            && let Some(location) = answer.location.as_deref().filter(|_| answer.is_redirect())
-            && self.moved(location).await
-        {
-            // It did not run: the old address only points to the new one. Once, and counted like any other.
-            drop(self.limiter.acquire(self.purpose).await?);
-            result = self.send(method, params).await;
-        }
-        let took = started.elapsed();
-        let result = match result {
-            Ok(answer) => envelope::read(method, &answer).await,
-            Err(error) => Err(error),
-        };
-        self.shared.readability.heard(&result);
-        self.metrics.unreadable(&self.name, self.shared.readability.unreadable().is_some());
-        self.metrics.answered(&self.name, method, RequestOutcome::of(&result), took);
-        match &result {
-            Ok(envelope) => tracing::debug!(
-                portal = %self.name,
-                method,
-                duration_ms = millis(took),
-                portal_seconds = envelope.time.duration,
-                operating_seconds = envelope.time.operating,
-                "portal.answered"
-            ),
-            Err(error) if error.is_query_limit() => self.tell_refused().await,
-            Err(_) => {}
-        }
-        result
-    }
-
-    async fn send(&self, method: &str, params: &Value) -> Result<Answer, PortalError> {
-        let sent = self.transport.send(method, params).await;
-        sent.map_err(|error| PortalError::from_transport(method, error))
-    }
-
-    /// The portal's answer says that it lives elsewhere; whether we go there.
-    async fn moved(&self, location: &str) -> bool {
-        let Some(change) = self.transport.move_to(location) else { return false };
-        if change.from == change.to {
-            // Another request has been quicker.
-            return true;
-        }
-        self.metrics.renamed(&self.name);
-        tracing::error!(
-            event = "portal.renamed", portal = %self.name, from = change.from, to = change.to,
-            "the portal has a new address; put it into the configuration",
-        );
-        if let Some(addresses) = &self.shared.addresses
-            && let Err(error) = addresses.moved(&self.name, &change.configured, &change.to).await
-        {
-            tracing::warn!(event = "portal.address_not_kept", portal = %self.name, error = chain(&error));
-        }
-        true
-    }
-
-    /// Goes where the portal was found before this process started. Where that cannot be asked, the old
-    /// address will tell.
-    async fn recall_address(&self) {
-        let Some(addresses) = &self.shared.addresses else { return };
-        let recall = async || {
-            let configured = self.transport.host();
-            let kept = addresses.moved_to(&self.name, &configured).await?;
-            if let Some(host) = kept {
-                self.transport.use_host(&host);
-            }
-            Ok::<_, common::address::AddressError>(())
-        };
-        if let Err(error) = self.shared.recalled.get_or_try_init(recall).await {
-            tracing::warn!(event = "portal.address_not_read", portal = %self.name, error = chain(&error));
-        }
-    }
-
     /// What answers said about the time of methods: the last word of each method, and what it took in all.
     fn told<'a>(&self, times: impl IntoIterator<Item = (&'a str, Timing)>) {
         let mut methods: BTreeMap<&str, (Timing, u32, f64)> = BTreeMap::new();
@@ -489,16 +416,6 @@ impl Portal {
     /// request, when it has ended.
     pub fn count_pack(&self, kind: PackKind, leads: usize, took: Duration) {
         self.metrics.packed(&self.name, kind, leads, took);
-    }
-
-    async fn tell_refused(&self) {
-        if let Err(error) = self.limiter.refused().await {
-            tracing::warn!(
-                portal = %self.name,
-                error = chain(&error),
-                "the shared budget was not told that the portal refuses requests"
-            );
-        }
     }
 }
 

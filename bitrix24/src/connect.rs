@@ -14,10 +14,11 @@ use crate::client::Portal;
 use crate::limits::Limiter;
 use crate::method_time::MethodTimes;
 use crate::metrics::PortalMetrics;
+use crate::moves::{self, Url};
 use crate::transport::{HttpSettings, HttpTransport, InvalidWebhook};
 
 /// A connection that takes longer than this is not made: the portal's front end answers at once.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Finds what is wrong with the webhooks' addresses; nothing is opened.
 ///
@@ -76,6 +77,28 @@ pub fn address(webhook_url: &SecretString) -> String {
     format!("{scheme}://{host}")
 }
 
+/// What becomes of an address that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// The portal is asked there.
+    Used,
+    /// It was another configured host that had moved there.
+    OfAnotherHost,
+    /// The portal is not followed there ([`crate::moves`]).
+    NotFollowed,
+}
+
+/// What becomes of the address `host` that is remembered for the host `configured`, with this webhook; both as
+/// `acme.bitrix24.com`.
+#[must_use]
+pub fn remembered(webhook_url: &SecretString, configured: &str, host: &str) -> Remembered {
+    match Url::parse(webhook_url.expose_secret()) {
+        Ok(webhook) if moves::authority(&webhook) != configured => Remembered::OfAnotherHost,
+        Ok(webhook) if moves::may_be_at(&webhook, host) => Remembered::Used,
+        Ok(_) | Err(_) => Remembered::NotFollowed,
+    }
+}
+
 /// In whose name the webhook acts: the number in its address, `https://acme.bitrix24.com/rest/1/…/`; `None` where there is
 /// none.
 #[must_use]
@@ -97,6 +120,19 @@ mod tests {
         ] {
             assert_eq!(address(&url.into()), expected);
         }
+    }
+
+    #[test]
+    fn a_remembered_address_is_used_for_the_host_that_moved_there_and_by_the_rule_of_today() {
+        let webhook = "https://acme.bitrix24.com/rest/1/secret/".into();
+        for (configured, host, expected) in [
+            ("acme.bitrix24.com", "acme2.bitrix24.ru", Remembered::Used),
+            ("acme.bitrix24.ru", "acme2.bitrix24.ru", Remembered::OfAnotherHost),
+            ("acme.bitrix24.com", "evil.test", Remembered::NotFollowed),
+        ] {
+            assert_eq!(remembered(&webhook, configured, host), expected, "{configured} {host}");
+        }
+        assert_eq!(remembered(&"no address".into(), "a.test", "b.test"), Remembered::NotFollowed);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::code::PortalCode;
 use crate::error::PortalError;
 use crate::json::{self, NoValue};
+use crate::moves::Verdict;
 use crate::size::{self, Excess, Limits, SMALL_BODY_BYTES, SMALL_MEMORY};
 use crate::transport::Answer;
 
@@ -61,8 +62,8 @@ pub(crate) async fn read(method: &str, answer: &Answer) -> Result<Envelope, Port
 }
 
 fn read_within(memory: usize, method: &str, answer: &Answer) -> Result<Envelope, PortalError> {
-    if let (300..400, Some(location)) = (answer.status, &answer.location) {
-        return Err(PortalError::Renamed { method: method.to_owned(), host: host_of(location) });
+    if let Verdict::Follow(host) | Verdict::Elsewhere(host) = &answer.verdict {
+        return Err(PortalError::Elsewhere { method: method.to_owned(), host: host.clone() });
     }
     let success = (200..300).contains(&answer.status);
     let unreadable = || {
@@ -168,14 +169,6 @@ fn timing(time: &Value) -> Timing {
     Timing { duration: seconds("duration"), operating: seconds("operating"), resets_in }
 }
 
-/// The host of an address, and nothing of its path, which contains the webhook's secret.
-fn host_of(location: &str) -> String {
-    reqwest::Url::parse(location)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_else(|| "an address that cannot be read".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -251,14 +244,14 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_portal_is_named_without_its_secret() {
-        let mut moved = answer(302, "<html>moved</html>");
-        moved.location = Some("https://new.bitrix24.com/rest/1/s3cret/batch".to_owned());
-        let error = read("batch", &moved).unwrap_err();
-        assert!(matches!(&error, PortalError::Renamed { host, .. } if host == "new.bitrix24.com"));
-        assert!(!format!("{error:?}").contains("s3cret"));
-        moved.location = None;
+    fn an_answer_that_points_elsewhere_is_not_read() {
+        let mut moved = answer(302, r#"{"result":true}"#);
         assert!(matches!(read("batch", &moved), Err(PortalError::Status { status: 302, .. })));
+        for verdict in [Verdict::Elsewhere, Verdict::Follow] {
+            moved.verdict = verdict("new.bitrix24.com".to_owned());
+            let error = read("batch", &moved).unwrap_err();
+            assert!(matches!(&error, PortalError::Elsewhere { host, .. } if host == "new.bitrix24.com"));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ([`PortalCode::OverloadLimit`]). The codes themselves are in [`crate::code`]. A second question is
 //! answered beside the class: whether the request may have run ([`PortalError::is_ambiguous`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,13 +50,29 @@ pub enum PortalError {
         /// The HTTP status.
         status: u16,
     },
-    /// The portal has another address.
-    #[error("{method}: the portal has moved to {host}; put the new address into the configuration")]
-    Renamed {
+    /// The portal points to an address to which it is not followed ([`crate::moves`]).
+    #[error(
+        "{method}: the portal's address points to {host}, and no request follows it there: if the portal has moved, put its new \
+         address into webhook_url; otherwise ask whoever runs it why"
+    )]
+    Elsewhere {
         /// Which method.
         method: String,
-        /// The new host, without the path, which contains the secret.
+        /// The other host, without the path, which contains the secret.
         host: String,
+    },
+    /// The portal has moved to a name that is not on the Internet.
+    #[error(
+        "{method}: the portal has moved to {host}, which is at {address}, no address of the Internet, so no request follows it \
+         there: if the portal is there, put its new address into webhook_url; otherwise look at what answers for the name"
+    )]
+    OutOfReach {
+        /// Which method.
+        method: String,
+        /// The new host.
+        host: String,
+        /// What it resolves to.
+        address: IpAddr,
     },
     /// No connection was made.
     #[error("{method}: could not be sent")]
@@ -147,10 +164,13 @@ pub enum PortalError {
 impl PortalError {
     pub(crate) fn from_transport(method: &str, error: TransportError) -> Self {
         let (method, source) = (method.to_owned(), Arc::new(error));
-        match *source {
+        match &*source {
+            TransportError::OutOfReach { name, address } => {
+                Self::OutOfReach { method, host: name.clone(), address: *address }
+            }
             TransportError::NotSent(_) => Self::NotSent { method, source },
             TransportError::Ambiguous(_) => Self::Lost { method, source },
-            TransportError::Excessive(excess) => Self::Excessive { method, excess },
+            TransportError::Excessive(excess) => Self::Excessive { method, excess: *excess },
         }
     }
 
@@ -174,7 +194,8 @@ impl PortalError {
             | Self::Unexpected { .. }
             | Self::Unanswered { .. }
             | Self::Interrupted => true,
-            Self::Renamed { .. }
+            Self::Elsewhere { .. }
+            | Self::OutOfReach { .. }
             | Self::Denied { .. }
             | Self::NotSent { .. }
             | Self::BatchSize { .. }
@@ -244,7 +265,7 @@ impl Failure for PortalError {
         match self {
             Self::Refused { status, code, .. } => code.class(*status),
             Self::Status { status, .. } => class_of_status(*status),
-            Self::Renamed { .. } => FailureClass::Blocked,
+            Self::Elsewhere { .. } | Self::OutOfReach { .. } => FailureClass::Blocked,
             Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::Unreadable { .. }
@@ -267,7 +288,8 @@ impl Failure for PortalError {
             Self::Denied { .. } => Some(DENIED_WAITS),
             Self::Refused { .. }
             | Self::Status { .. }
-            | Self::Renamed { .. }
+            | Self::Elsewhere { .. }
+            | Self::OutOfReach { .. }
             | Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::Unreadable { .. }
@@ -378,13 +400,18 @@ mod tests {
     }
 
     #[test]
-    fn the_text_says_what_to_do_about_a_renamed_portal() {
-        let error = PortalError::Renamed { method: "batch".to_owned(), host: "new.bitrix24.com".to_owned() };
-        assert_eq!(
-            error.to_string(),
-            "batch: the portal has moved to new.bitrix24.com; put the new address into the configuration"
-        );
-        assert_eq!((error.class(), error.is_ambiguous()), (FailureClass::Blocked, false));
+    fn the_text_says_what_to_do_about_a_portal_that_points_elsewhere() {
+        let (method, host) = ("batch".to_owned(), "sso.company.test".to_owned());
+        let elsewhere = PortalError::Elsewhere { method: method.clone(), host: host.clone() };
+        let out_of_reach = PortalError::OutOfReach { method, host, address: [10, 0, 0, 1].into() };
+        for (error, says) in [
+            (&elsewhere, "points to sso.company.test"),
+            (&out_of_reach, "sso.company.test, which is at 10.0.0.1"),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(says) && text.contains("put its new address into webhook_url"), "{text}");
+            assert_eq!((error.class(), error.is_ambiguous()), (FailureClass::Blocked, false));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The REST API of a Bitrix24 portal as a typed client; the only code of ours that sends requests to
 //! a portal.
 //!
-//! Read in this order: how a request travels ([`transport`]), what comes back ([`envelope`]) and how much of it ([`size`]), what
+//! Read in this order: how a request travels ([`transport`]) and where to ([`moves`]), what comes back ([`envelope`]) and how much of it ([`size`]), what
 //! can go wrong ([`code`], [`error`]), how fast we may be ([`limits`], [`method_time`]), the client itself
 //! ([`client`]), the methods ([`command`], [`lead`], [`scan`], [`notify`] and [`plain`], [`people`], [`answers`], [`clients`]), and how many
 //! wishes become one request ([`pack`], [`lead_reader`], [`client_finder`]). Whether anything can be read at all is watched by
@@ -9,6 +9,7 @@
 //!
 //! Nothing here knows a rule of distribution, a queue or a table. Nothing is repeated here either.
 
+mod address;
 pub mod answers;
 mod apart;
 mod body;
@@ -22,12 +23,14 @@ pub mod deal;
 pub mod envelope;
 pub mod error;
 pub mod fields;
+mod guard;
 mod json;
 pub mod lead;
 pub mod lead_reader;
 pub mod limits;
 pub mod method_time;
 pub mod metrics;
+pub mod moves;
 pub mod notify;
 mod operating;
 mod own_secrets;

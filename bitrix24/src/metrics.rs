@@ -123,6 +123,8 @@ pub struct PortalMetrics {
     operating: OperatingTimes,
     /// How often a portal was found to have a new address.
     renamed: IntCounterVec,
+    /// Whether a portal has another address than the configuration says, and whether it is followed there.
+    moved: IntGaugeVec,
     /// Whether nothing that the portal answers can be read.
     unreadable: IntGaugeVec,
 }
@@ -174,9 +176,17 @@ impl PortalMetrics {
             renamed: IntCounterVec::new(
                 Opts::new(
                     "rota_portal_renames_total",
-                    "Times a portal was found to have a new address; the configuration should have it",
+                    "Times a portal was found to have a new address that works",
                 ),
                 &["portal"],
+            )?,
+            moved: IntGaugeVec::new(
+                Opts::new(
+                    "rota_portal_moved",
+                    "1 while a portal is asked at another address than the configured one (`followed` is `yes`), or points to \
+                     one to which it is not followed (`no`); the configuration should have the new address",
+                ),
+                &["portal", "followed"],
             )?,
             unreadable: IntGaugeVec::new(
                 Opts::new(
@@ -188,6 +198,7 @@ impl PortalMetrics {
             )?,
         };
         registry.register(Box::new(metrics.renamed.clone()))?;
+        registry.register(Box::new(metrics.moved.clone()))?;
         registry.register(Box::new(metrics.unreadable.clone()))?;
         registry.register(Box::new(metrics.lead_seconds.clone()))?;
         registry.register(Box::new(metrics.operating.clone()))?;
@@ -209,6 +220,9 @@ impl PortalMetrics {
         }
         self.wait.with_label_values(&[portal]);
         self.renamed.with_label_values(&[portal]);
+        for followed in ["yes", "no"] {
+            self.moved.with_label_values(&[portal, followed]);
+        }
         self.unreadable.with_label_values(&[portal]);
         for kind in PackKind::ALL {
             self.pack_leads.with_label_values(&[portal, kind.as_str()]);
@@ -241,6 +255,14 @@ impl PortalMetrics {
 
     pub(crate) fn renamed(&self, portal: &PortalName) {
         self.renamed.with_label_values(&[portal.as_str()]).inc();
+    }
+
+    pub(crate) fn moved(&self, portal: &PortalName, is_it: bool) {
+        self.moved.with_label_values(&[portal.as_str(), "yes"]).set(is_it.into());
+    }
+
+    pub(crate) fn points_elsewhere(&self, portal: &PortalName, does_it: bool) {
+        self.moved.with_label_values(&[portal.as_str(), "no"]).set(does_it.into());
     }
 
     pub(crate) fn unreadable(&self, portal: &PortalName, is_it: bool) {

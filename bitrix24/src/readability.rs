@@ -42,7 +42,7 @@ impl Readability {
         let now = Instant::now();
         let mut heard = self.lock();
         match result {
-            Ok(_) | Err(PortalError::Refused { .. } | PortalError::Renamed { .. }) => {
+            Ok(_) | Err(PortalError::Refused { .. } | PortalError::Elsewhere { .. }) => {
                 *heard = Heard { unreadable: None, read_at: Some(now) };
             }
             Err(

@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::dns::Resolve;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -19,6 +20,8 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::{Body, BodyError, PART_BYTES};
+use crate::guard::{Guard, OutOfReach, Reach, System};
+use crate::moves::{self, Verdict};
 use crate::own_secrets::OwnSecrets;
 use crate::size::{Excess, Limits, SMALL_BODY_BYTES};
 use crate::webhook::{self, WrongForm};
@@ -34,29 +37,10 @@ pub struct Answer {
     pub status: u16,
     /// The body as it came, unpacked.
     pub body: Vec<u8>,
-    /// The `Location` header, which a renamed portal sends. It contains the secret: never log it.
-    pub location: Option<String>,
+    /// Whether it points to another address. The address itself contains the secret, and stays behind.
+    pub verdict: Verdict,
     /// The portal's one place for a large body, which this one has as long as it lives.
     pub place: Option<OwnedSemaphorePermit>,
-}
-
-impl Answer {
-    /// Whether it points elsewhere instead of answering.
-    #[must_use]
-    pub fn is_redirect(&self) -> bool {
-        (300..400).contains(&self.status)
-    }
-}
-
-/// A portal's change of address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
-    /// The host of the configuration.
-    pub configured: String,
-    /// The host used so far.
-    pub from: String,
-    /// The host used from now on; the same where we had moved already.
-    pub to: String,
 }
 
 /// A request that brought no answer.
@@ -65,6 +49,14 @@ pub enum TransportError {
     /// No connection was made, so the portal surely ran nothing.
     #[error("no connection to the portal")]
     NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The name of a portal that has moved stands for an address that is not of the Internet. Nothing was sent.
+    #[error("{name} is at {address}, which is no address of the Internet")]
+    OutOfReach {
+        /// The name.
+        name: String,
+        /// What it resolves to.
+        address: IpAddr,
+    },
     /// The request was on its way and its end is unknown: a timeout, a reset, a body that broke off.
     #[error("the portal's answer was lost; it may have run the request")]
     Ambiguous(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -76,23 +68,19 @@ pub enum TransportError {
 /// One way to send a request to one portal.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Sends the parameters `body` (a JSON object) to `method` (as `crm.lead.get`), once, and
-    /// returns whatever came back, of any status.
+    /// Sends the parameters `body` (a JSON object) to `method` (as `crm.lead.get`) at `host`, once, and
+    /// returns whatever came back, of any status. No redirect is followed. The host is the configured one or one of those
+    /// that [`Transport::may_be_at`] allows; to any other nothing is sent.
     ///
     /// # Errors
     /// When nothing readable came back; see [`TransportError`] for whether the request may have run.
-    async fn send(&self, method: &str, body: &Value) -> Result<Answer, TransportError>;
+    async fn send(&self, host: &str, method: &str, body: &Value) -> Result<Answer, TransportError>;
 
-    /// Sends all further requests to the host in `location`, if it is of the same kind as the one
-    /// configured; otherwise nothing changes.
-    fn move_to(&self, location: &str) -> Option<Move>;
+    /// The host of the configuration, with its port if it has one.
+    fn configured(&self) -> String;
 
-    /// The host that is used, with its port if it has one.
-    fn host(&self) -> String;
-
-    /// Sends all further requests to this host, which [`Transport::move_to`] found before; ignored where
-    /// it would not be found now.
-    fn use_host(&self, host: &str);
+    /// Whether the portal may have moved to this host: one that was remembered under another rule may be refused.
+    fn may_be_at(&self, host: &str) -> bool;
 }
 
 /// How requests are sent.
@@ -129,8 +117,9 @@ pub enum InvalidWebhook {
 /// Source: the pages "General principles" and "Local webhooks" of the REST documentation.
 pub struct HttpTransport {
     client: Client,
-    webhook: RwLock<Url>,
-    configured: Url,
+    /// For the portal at another host, whose name somebody else chose.
+    guarded: Client,
+    webhook: Url,
     /// One large body at a time, so that a portal holds no more than that, however many requests are under way. Who sends it
     /// slowly makes nobody wait but themselves.
     large: Arc<Semaphore>,
@@ -141,15 +130,23 @@ impl HttpTransport {
     /// Prepares a client for the webhook `https://PORTAL/rest/USER/SECRET/`, with or without the
     /// last slash. Nothing is sent yet.
     ///
-    /// Redirects are never followed: a renamed portal answers 302, and following it would turn the
-    /// POST into a GET and lose the parameters (page "Changing the domain").
-    ///
     /// # Errors
     /// When the address cannot be read or is not https.
     pub fn new(webhook_url: &SecretString, settings: HttpSettings) -> Result<Self, InvalidWebhook> {
+        Self::resolving(webhook_url, settings, Arc::new(System))
+    }
+
+    /// As [`HttpTransport::new`], with another way to resolve names than the computer's.
+    ///
+    /// # Errors
+    /// As [`HttpTransport::new`].
+    pub fn resolving(
+        webhook_url: &SecretString,
+        settings: HttpSettings,
+        names: Arc<dyn Resolve>,
+    ) -> Result<Self, InvalidWebhook> {
         let mut webhook = Url::parse(webhook_url.expose_secret()).map_err(|_| InvalidWebhook::Unreadable)?;
-        let host = webhook.host_str().ok_or(InvalidWebhook::Unreadable)?.to_owned();
-        let local = is_this_computer(&host);
+        let local = moves::is_this_computer(webhook.host_str().ok_or(InvalidWebhook::Unreadable)?);
         match webhook.scheme() {
             "https" => {}
             "http" if local || settings.allow_http => {}
@@ -160,27 +157,32 @@ impl HttpTransport {
         webhook.path_segments_mut().map_err(|()| InvalidWebhook::Unreadable)?.pop_if_empty();
         webhook::check(&webhook)?;
 
-        let mut builder = Client::builder()
-            .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .timeout(settings.timeout)
-            .connect_timeout(settings.connect_timeout)
-            .http2_initial_stream_window_size(HTTP2_WINDOWS.0)
-            .http2_initial_connection_window_size(HTTP2_WINDOWS.1)
-            .https_only(webhook.scheme() == "https");
-        if local {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|e| InvalidWebhook::Client(e.without_url()))?;
-        let large = Arc::new(Semaphore::new(1));
+        let client = |names: Arc<dyn Resolve>| {
+            // A redirect that is followed turns the POST into a GET and loses the parameters (page "Changing the domain").
+            let mut builder = Client::builder()
+                .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
+                .redirect(Policy::none())
+                .timeout(settings.timeout)
+                .connect_timeout(settings.connect_timeout)
+                .http2_initial_stream_window_size(HTTP2_WINDOWS.0)
+                .http2_initial_connection_window_size(HTTP2_WINDOWS.1)
+                .https_only(webhook.scheme() == "https")
+                .dns_resolver(names);
+            if local {
+                builder = builder.no_proxy();
+            }
+            builder.build().map_err(|e| InvalidWebhook::Client(e.without_url()))
+        };
+        let reach = if local { Reach::ThisComputer } else { Reach::Internet };
+        let guarded = client(Arc::new(Guard { reach, names: Arc::clone(&names) }))?;
         let secrets = OwnSecrets::new(&webhook::secret(&webhook).map(SecretString::from));
-        Ok(Self { client, webhook: RwLock::new(webhook.clone()), configured: webhook, large, secrets })
+        Ok(Self { client: client(names)?, guarded, webhook, large: Arc::new(Semaphore::new(1)), secrets })
     }
 
     /// The same, which takes these secrets of the portal out of its answers besides the webhook's.
     #[must_use]
     pub fn hiding(mut self, secrets: &[&SecretString]) -> Self {
-        let own = webhook::secret(&self.configured).map(SecretString::from);
+        let own = webhook::secret(&self.webhook).map(SecretString::from);
         self.secrets = OwnSecrets::new(own.iter().chain(secrets.iter().copied()));
         self
     }
@@ -208,90 +210,75 @@ impl HttpTransport {
         Ok((body.finish()?, place))
     }
 
-    fn webhook(&self) -> Url {
-        self.webhook.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn address(&self, method: &str) -> Url {
-        let mut url = self.webhook();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.push(method);
-        }
-        url
+    /// The address of a method at a host, and the client that goes there; `None` where nothing may be sent.
+    fn address(&self, host: &str, method: &str) -> Option<(&Client, Url)> {
+        let (client, mut url) = if host == self.configured() {
+            (&self.client, self.webhook.clone())
+        } else if self.may_be_at(host) {
+            (&self.guarded, moves::at(&self.webhook, host)?)
+        } else {
+            return None;
+        };
+        url.path_segments_mut().ok()?.push(method);
+        Some((client, url))
     }
 }
 
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").field("host", &self.host()).finish_non_exhaustive()
+        f.debug_struct("HttpTransport").field("host", &self.configured()).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl Transport for HttpTransport {
-    async fn send(&self, method: &str, body: &Value) -> Result<Answer, TransportError> {
-        let request = self.client.post(self.address(method)).json(body);
+    async fn send(&self, host: &str, method: &str, body: &Value) -> Result<Answer, TransportError> {
+        let Some((client, address)) = self.address(host, method) else {
+            return Err(TransportError::NotSent("the portal is not followed to this host".into()));
+        };
+        let request = client.post(address.clone()).json(body);
         let request = request.header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "gzip");
         #[expect(clippy::disallowed_methods, reason = "the one place that sends to a portal")]
         let mut response = request.send().await.map_err(failed)?;
 
         let status = response.status().as_u16();
-        let location =
-            response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (body, place) = self.read(method, &mut response).await?;
-        Ok(Answer { status, body: self.secrets.hide(body), location, place })
+        // What is no text is as good as a text that cannot be read.
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let verdict = match moves::judge(&self.webhook, &address, status, location.as_deref()) {
+            Verdict::Elsewhere(told) => Verdict::Elsewhere(
+                String::from_utf8_lossy(&self.secrets.hide(told.into_bytes())).into_owned(),
+            ),
+            verdict => verdict,
+        };
+        // A redirect's page says nothing.
+        let (body, place) = if verdict == Verdict::Stay {
+            self.read(method, &mut response).await?
+        } else {
+            Default::default()
+        };
+        Ok(Answer { status, body: self.secrets.hide(body), verdict, place })
     }
 
-    fn move_to(&self, location: &str) -> Option<Move> {
-        let new = Url::parse(location).ok().filter(|new| same_kind(&self.configured, new))?;
-        let mut webhook = self.webhook.write().unwrap_or_else(PoisonError::into_inner);
-        let from = authority(&webhook);
-        webhook.set_host(new.host_str()).ok()?;
-        webhook.set_port(new.port()).ok()?;
-        Some(Move { configured: authority(&self.configured), from, to: authority(&webhook) })
+    fn configured(&self) -> String {
+        moves::authority(&self.webhook)
     }
 
-    fn host(&self) -> String {
-        authority(&self.webhook())
+    fn may_be_at(&self, host: &str) -> bool {
+        moves::may_be_at(&self.webhook, host)
     }
-
-    fn use_host(&self, host: &str) {
-        drop(self.move_to(&format!("{}://{host}/", self.configured.scheme())));
-    }
-}
-
-/// The host and port of an address, as a person writes them.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// Whether a portal may have moved from one address to the other: a new first name under the same domain
-/// (`acme.bitrix24.com`, `acme-group.bitrix24.com`), by the same scheme. Anything else could be anybody,
-/// and the webhook's secret would be told to them. Between ports of this computer everything is the same.
-fn same_kind(old: &Url, new: &Url) -> bool {
-    let (Some(old_host), Some(new_host)) = (old.host_str(), new.host_str()) else { return false };
-    if old.scheme() != new.scheme() || !new.username().is_empty() || new.password().is_some() {
-        return false;
-    }
-    if is_this_computer(old_host) || is_this_computer(new_host) {
-        return is_this_computer(old_host) && is_this_computer(new_host);
-    }
-    let domain = |host: &str| {
-        let (first, domain) = host.split_once('.')?;
-        let named = !first.is_empty() && domain.contains('.') && host.parse::<IpAddr>().is_err();
-        named.then(|| domain.to_ascii_lowercase())
-    };
-    old.port_or_known_default() == new.port_or_known_default()
-        && domain(old_host).is_some_and(|domain_of_old| domain(new_host) == Some(domain_of_old))
-}
-
-fn is_this_computer(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn failed(error: reqwest::Error) -> TransportError {
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        if let Some(OutOfReach { name, address }) = inner.downcast_ref() {
+            return TransportError::OutOfReach { name: name.clone(), address: *address };
+        }
+        cause = inner.source();
+    }
     if error.is_connect() || error.is_builder() {
         TransportError::NotSent(Box::new(error.without_url()))
     } else {
@@ -341,43 +328,19 @@ mod tests {
     }
 
     #[test]
-    fn a_portal_moves_only_to_a_host_of_the_same_kind() {
-        const OLD: &str = "https://acme.bitrix24.com/rest/1/s3cret/";
-        for (webhook, location, to) in [
-            (OLD, "https://acme-group.bitrix24.com/rest/1/s3cret/batch?x=1", Some("acme-group.bitrix24.com")),
-            (OLD, "https://ACME2.Bitrix24.COM/", Some("acme2.bitrix24.com")),
-            (OLD, "http://acme2.bitrix24.com/rest/1/s3cret/batch", None),
-            (OLD, "https://acme2.bitrix24.com:8443/", None),
-            (OLD, "https://acme2.bitrix24.ru/", None),
-            (OLD, "https://bitrix24.com/", None),
-            (OLD, "https://evil.test/acme.bitrix24.com", None),
-            (OLD, "https://a.evil.bitrix24.com/", None),
-            (OLD, "https://user@acme2.bitrix24.com/", None),
-            (OLD, "https://127.0.0.1/", None),
-            (OLD, "/rest/1/s3cret/batch", None),
-            ("https://10.1.2.3/rest/1/s3cret/", "https://10.9.2.3/", None),
-            ("http://127.0.0.1:81/rest/1/s3cret/", "http://127.0.0.1:82/x", Some("127.0.0.1:82")),
-        ] {
-            let made = transport(webhook, false).unwrap();
-            let moved = made.move_to(location);
-            assert_eq!(moved.as_ref().map(|moved| moved.to.as_str()), to, "{location}");
-            let host = to.map_or_else(|| authority(&made.configured), str::to_owned);
-            assert_eq!(made.host(), host, "{location}");
-            assert!(made.address("batch").path().ends_with("/rest/1/s3cret/batch"), "{location}");
-            made.use_host("evil.test");
-            assert_eq!(made.host(), host, "{location}");
-        }
-    }
-
-    #[test]
     fn the_method_is_one_segment_after_the_secret() {
         for url in ["https://acme.bitrix24.com/rest/1/s3cret", "https://acme.bitrix24.com/rest/1/s3cret/"] {
             let made = transport(url, false).unwrap();
-            assert_eq!(
-                made.address("crm.lead.get").as_str(),
-                "https://acme.bitrix24.com/rest/1/s3cret/crm.lead.get"
-            );
-            assert!(!made.address("../../x?y").as_str().contains('?'));
+            let address = |host, method| made.address(host, method).map(|(_, url)| url.to_string());
+            for (host, expected) in [
+                ("acme.bitrix24.com", Some("https://acme.bitrix24.com/rest/1/s3cret/crm.lead.get")),
+                ("acme2.bitrix24.ru", Some("https://acme2.bitrix24.ru/rest/1/s3cret/crm.lead.get")),
+                ("evil.test", None),
+                ("127.0.0.1", None),
+            ] {
+                assert_eq!(address(host, "crm.lead.get").as_deref(), expected);
+            }
+            assert!(!address("acme.bitrix24.com", "../../x?y").unwrap().contains('?'));
             assert!(!format!("{made:?}").contains("s3cret"));
         }
     }

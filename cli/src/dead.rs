@@ -100,7 +100,7 @@ struct Desk {
 }
 
 impl Source {
-    fn config(&self) -> Result<Config, Failure> {
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
         Config::load(Some(&self.config)).map_err(|error| Failure::arguments(error.to_string()))
     }
 }
@@ -180,7 +180,7 @@ fn cut(reason: &str) -> String {
     line.chars().take(REASON_CHARS - 1).chain(['…']).collect()
 }
 
-fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 

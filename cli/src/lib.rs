@@ -11,6 +11,7 @@ mod files;
 mod lead;
 mod output;
 mod people;
+mod portal;
 mod published;
 mod roster;
 mod simulate;
@@ -24,6 +25,7 @@ use distribution::{Language, LeadId};
 use crate::dead::Dead;
 use crate::failure::{Failure, WRONG_ARGUMENTS};
 use crate::people::People;
+use crate::portal::Portal;
 use crate::published::{Author, Place};
 
 /// Checks and tries routing files: who gets which Bitrix24 lead, and why.
@@ -177,6 +179,9 @@ enum Command {
     /// Shows messages that wait for a human, sends them again, or puts them aside.
     #[command(subcommand)]
     Dead(Dead),
+    /// Shows where portals have moved to, and forgets it.
+    #[command(subcommand)]
+    Portal(Portal),
     /// Gives a lead back: it counts as nobody's turn any more. The lead itself is not touched.
     Refund {
         /// The lead's id.
@@ -244,6 +249,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::People(command) => wait_for(people::run(command)),
         Command::Lead { lead, json, language, place } => wait_for(lead::run(&place, lead, json, language)),
         Command::Dead(command) => wait_for(dead::run(command)),
+        Command::Portal(command) => wait_for(portal::run(command)),
         Command::Refund { lead, reason, author, place } => {
             wait_for(published::refund(&place, lead, &author, reason))
         }

@@ -28,9 +28,15 @@ pub trait PortalAddresses: Send + Sync + 'static {
     /// When the store cannot be reached.
     async fn moved_to(&self, portal: &PortalName, configured: &str) -> Result<Option<String>, AddressError>;
 
-    /// Remembers it.
+    /// Remembers a host at which the portal has given a good answer.
     ///
     /// # Errors
     /// When the store cannot be reached.
     async fn moved(&self, portal: &PortalName, configured: &str, host: &str) -> Result<(), AddressError>;
+
+    /// Forgets that host, unless another one is remembered by now: the portal is where it is configured.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn came_back(&self, portal: &PortalName, configured: &str, host: &str) -> Result<(), AddressError>;
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitrix24::client::ON_ITS_WAY_WITHIN;
 use bitrix24::{Portal, PortalError};
 use common::clock::Clock;
 use common::failure::chain;
@@ -27,8 +28,13 @@ use crate::writer::CLAIM_HOLDS;
 const REQUEST_MAY_RUN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long nothing is concluded about a pack, from the moment at which it was noted.
-pub(crate) const PACK_MAY_RUN: SignedDuration =
-    SignedDuration::from_secs(REQUEST_MAY_RUN.as_secs() + CLAIM_HOLDS.as_secs().cast_signed());
+///
+/// | the pack is asked for | the request is on its way | the portal has ended it | |
+/// |---|---|---|---|
+/// | 3 s | 12 s | 60 s | 75 s |
+pub(crate) const PACK_MAY_RUN: SignedDuration = SignedDuration::from_secs(
+    REQUEST_MAY_RUN.as_secs() + (CLAIM_HOLDS.as_secs() + ON_ITS_WAY_WITHIN.as_secs()).cast_signed(),
+);
 
 /// How often a message that waits looks whether its sender has told the end meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 //! [`Store`] is the seam; PostgreSQL stands behind it ([`postgres`]). Each method is one transaction.
 //! Nothing here decides anything: what to write comes from the stages.
 
+mod addresses;
 mod answers;
 mod assignments;
 mod dead_letters;
@@ -32,6 +33,7 @@ use common::budget::{BucketLimits, RequestBudget};
 use common::failure::{Failure, FailureClass};
 use common::ids::PortalName;
 
+pub use addresses::{Address, Addresses};
 pub use answers::{AnswerTimer, Answers, RunningTimer, TimerState};
 pub use assignments::{AssignmentState, Assignments, Done, PackItem};
 pub use dead_letters::{DeadLetter, DeadLetters, KeptLetter, LetterDecision, LetterFilter, OnCard, Refused};
@@ -77,6 +79,7 @@ pub trait Store:
     + Replays
     + Sweeps
     + Upkeep
+    + Addresses
     + RequestBudget
 {
     /// Whether the store answers.

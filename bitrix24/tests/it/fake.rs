@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitrix24::transport::{Answer, Move, TransportError};
+use bitrix24::transport::{Answer, TransportError};
 use bitrix24::{Limiter, MethodTimes, Portal, PortalMetrics, Transport};
+use common::address::{AddressError, PortalAddresses};
 use common::budget::{BucketLimits, BudgetError, Grant, RequestBudget, Wish};
 use common::clock::SystemClock;
 use common::ids::{LeadId, PortalName};
@@ -56,20 +57,80 @@ impl FakePortal {
 
 #[async_trait]
 impl Transport for FakePortal {
-    async fn send(&self, method: &str, body: &Value) -> Reply {
+    async fn send(&self, _: &str, method: &str, body: &Value) -> Reply {
         self.asked.lock().unwrap().push((method.to_owned(), body.clone()));
         (self.script)(method, body)
     }
 
-    fn move_to(&self, _: &str) -> Option<Move> {
-        None
-    }
-
-    fn host(&self) -> String {
+    fn configured(&self) -> String {
         "portal.test".to_owned()
     }
 
-    fn use_host(&self, _: &str) {}
+    fn may_be_at(&self, _: &str) -> bool {
+        false
+    }
+}
+
+/// Remembers one host.
+#[derive(Default)]
+pub struct Addresses {
+    host: Mutex<Option<String>>,
+    pub looks: AtomicUsize,
+    /// Whether it does not answer.
+    pub hangs: AtomicBool,
+    /// How long a write takes.
+    pub writes_take: Mutex<Duration>,
+}
+
+impl Addresses {
+    pub fn keeping(host: &str) -> Self {
+        let addresses = Self::default();
+        addresses.set(Some(host));
+        addresses
+    }
+
+    pub fn set(&self, host: Option<&str>) {
+        *self.host.lock().unwrap() = host.map(str::to_owned);
+    }
+
+    pub fn kept(&self) -> Option<String> {
+        self.host.lock().unwrap().clone()
+    }
+
+    async fn answers(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn writes(&self) {
+        let time = *self.writes_take.lock().unwrap();
+        tokio::time::sleep(time).await;
+        self.answers().await;
+    }
+}
+
+#[async_trait]
+impl PortalAddresses for Addresses {
+    async fn moved_to(&self, _: &PortalName, _: &str) -> Result<Option<String>, AddressError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.answers().await;
+        Ok(self.kept())
+    }
+
+    async fn moved(&self, _: &PortalName, _: &str, host: &str) -> Result<(), AddressError> {
+        self.writes().await;
+        self.set(Some(host));
+        Ok(())
+    }
+
+    async fn came_back(&self, _: &PortalName, _: &str, host: &str) -> Result<(), AddressError> {
+        self.writes().await;
+        if self.kept().as_deref() == Some(host) {
+            self.set(None);
+        }
+        Ok(())
+    }
 }
 
 /// A limiter that no test reaches the end of.

@@ -12,6 +12,7 @@ mod clients;
 mod fake;
 mod leads;
 mod limiter;
+mod moved;
 mod packer;
 mod people;
 mod reader;

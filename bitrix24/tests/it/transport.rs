@@ -3,14 +3,15 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use bitrix24::moves::Verdict;
 use bitrix24::size::{ANSWER_BYTES, Excess, LARGE_ANSWER_BYTES, SMALL_BODY_BYTES};
-use bitrix24::transport::TransportError;
+use bitrix24::transport::{Answer, TransportError};
 use bitrix24::{HttpSettings, HttpTransport, Transport};
 use common::failure::chain;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -57,6 +58,10 @@ fn transport(port: u16, timeout: Duration) -> HttpTransport {
     HttpTransport::new(&url, HttpSettings { timeout, connect_timeout: HANG, allow_http: false }).unwrap()
 }
 
+async fn send(transport: &HttpTransport, method: &str, body: &Value) -> Result<Answer, TransportError> {
+    transport.send(&transport.configured(), method, body).await
+}
+
 fn http(head: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
         .into_bytes()
@@ -70,7 +75,7 @@ fn assert_no_secret(error: &TransportError) {
 #[tokio::test]
 async fn a_request_is_json_by_post() {
     let (transport, server) = serve(http("200 OK", "{\"result\":true}")).await;
-    let answer = transport.send("crm.lead.get", &json!({"id": 42})).await.unwrap();
+    let answer = send(&transport, "crm.lead.get", &json!({"id": 42})).await.unwrap();
     assert_eq!((answer.status, answer.body.as_slice()), (200, b"{\"result\":true}".as_slice()));
     let request = server.await.unwrap();
     assert!(request.starts_with(&format!("POST /rest/1/{SECRET}/crm.lead.get HTTP/1.1\r\n")), "{request}");
@@ -90,9 +95,9 @@ async fn a_request_is_json_by_post() {
 async fn redirects_are_not_followed() {
     let (transport, server) =
         serve(http("302 Found\r\nLocation: https://new.bitrix24.test/rest/1/x/", "moved")).await;
-    let answer = transport.send("server.time", &json!({})).await.unwrap();
-    assert_eq!(answer.status, 302);
-    assert_eq!(answer.location.as_deref(), Some("https://new.bitrix24.test/rest/1/x/"));
+    let answer = send(&transport, "server.time", &json!({})).await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (302, 0));
+    assert_eq!(answer.verdict, Verdict::Elsewhere("new.bitrix24.test".to_owned()));
     server.await.unwrap();
 }
 
@@ -101,7 +106,7 @@ async fn no_connection_is_surely_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let error = transport(port, HANG).send("server.time", &json!({})).await.unwrap_err();
+    let error = send(&transport(port, HANG), "server.time", &json!({})).await.unwrap_err();
     assert!(matches!(error, TransportError::NotSent(_)), "{error:?}");
     assert_no_secret(&error);
 }
@@ -111,7 +116,7 @@ async fn a_lost_answer_may_have_run() {
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"result\":".to_vec();
     for answer in [Vec::new(), cut] {
         let (transport, server) = serve(answer).await;
-        let error = transport.send("crm.lead.update", &json!({"id": 42})).await.unwrap_err();
+        let error = send(&transport, "crm.lead.update", &json!({"id": 42})).await.unwrap_err();
         assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
         assert_no_secret(&error);
         server.await.unwrap();
@@ -123,7 +128,7 @@ async fn a_timeout_may_have_run() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     // Long enough for the connection to stand.
-    let error = transport(port, Duration::from_secs(2)).send("batch", &json!({})).await.unwrap_err();
+    let error = send(&transport(port, Duration::from_secs(2)), "batch", &json!({})).await.unwrap_err();
     assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
     assert_no_secret(&error);
 }
@@ -132,7 +137,7 @@ async fn a_timeout_may_have_run() {
 async fn an_answer_without_end_is_cut_off() {
     for (method, bytes) in [("crm.lead.list", LARGE_ANSWER_BYTES), ("crm.lead.get", ANSWER_BYTES)] {
         let (transport, server) = serve(http("200 OK", &"x".repeat(bytes + 1))).await;
-        let error = transport.send(method, &json!({})).await.unwrap_err();
+        let error = send(&transport, method, &json!({})).await.unwrap_err();
         assert!(
             matches!(error, TransportError::Excessive(Excess::Bytes(limit)) if limit == bytes),
             "{error:?}"
@@ -145,11 +150,11 @@ async fn an_answer_without_end_is_cut_off() {
 #[tokio::test]
 async fn what_is_packed_is_unpacked_and_a_few_bytes_do_not_become_many() {
     let (transport, server) = serve(packed(b"{\"result\":true}")).await;
-    assert_eq!(transport.send("server.time", &json!({})).await.unwrap().body, b"{\"result\":true}");
+    assert_eq!(send(&transport, "server.time", &json!({})).await.unwrap().body, b"{\"result\":true}");
     server.await.unwrap();
 
     let (transport, server) = serve(packed(&vec![b' '; LARGE_ANSWER_BYTES])).await;
-    let error = transport.send("batch", &json!({})).await.unwrap_err();
+    let error = send(&transport, "batch", &json!({})).await.unwrap_err();
     assert!(matches!(error, TransportError::Excessive(Excess::Ratio)), "{error:?}");
     server.await.unwrap();
 
@@ -157,7 +162,7 @@ async fn what_is_packed_is_unpacked_and_a_few_bytes_do_not_become_many() {
     let mut broken = packed(b"{\"result\":true}");
     broken.truncate(broken.len() - 4);
     let (transport, server) = serve(broken).await;
-    let error = transport.send("crm.lead.update", &json!({})).await.unwrap_err();
+    let error = send(&transport, "crm.lead.update", &json!({})).await.unwrap_err();
     assert!(matches!(error, TransportError::Ambiguous(_)), "{error:?}");
     server.await.unwrap();
 }
@@ -173,7 +178,7 @@ async fn a_portal_holds_one_large_body_at_a_time_and_small_ones_besides() {
             stream.write_all(&http("200 OK", &"x".repeat(bytes))).await.unwrap();
         }
     });
-    let ask = async || transport.send("batch", &json!({})).await.unwrap();
+    let ask = async || send(&transport, "batch", &json!({})).await.unwrap();
     let first = ask().await;
     assert!(first.place.is_some());
     assert!(ask().await.place.is_none(), "a small one waits for nothing");

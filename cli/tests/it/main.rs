@@ -105,6 +105,7 @@ fn wrong_arguments_end_with_64_and_help_with_0() {
         (&["dead", "show", "seven"], "invalid digit"),
         (&["dead", "replay", "--status", "--cancel"], "cannot be used with"),
         (&["dead", "discard", "7"], "--config <FILE>"),
+        (&["portal", "forget-address"], "<PORTAL>"),
     ] {
         desk.refuses(arguments, 64, says);
     }
@@ -127,7 +128,8 @@ fn the_page_of_commands_is_what_they_say_of_themselves() {
     ];
     let people = ["people list", "people pause", "people resume", "people absent", "people cancel"];
     let dead = ["dead list", "dead show", "dead replay", "dead discard"];
-    for command in commands.into_iter().chain(people).chain(dead) {
+    let portal = ["portal addresses", "portal forget-address"];
+    for command in commands.into_iter().chain(people).chain(dead).chain(portal) {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = desk.rota(&words).out;
         let (start, end) = (format!("<!-- help {command} -->\n```text\n"), "```\n");

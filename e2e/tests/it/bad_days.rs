@@ -361,26 +361,6 @@ async fn many_leads_of_one_person_become_one_notice() {
 }
 
 #[tokio::test]
-async fn a_renamed_portal_is_followed_and_remembered_by_all_stages() {
-    let mut pipeline = start(&plan()).await;
-    let port = pipeline.portal.webhook_url.split([':', '/']).nth(4).unwrap().to_owned();
-    pipeline.portal.change_settings(&json!({ "renamed_to": format!("localhost:{port}") })).await.unwrap();
-    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
-    wait_for_notices(&pipeline, 5).await;
-    let renames = async |pipeline: &Pipeline, program| {
-        pipeline.metric(program, "rota_portal_renames_total", &[]).await.unwrap()
-    };
-    assert!(renames(&pipeline, "router").await + renames(&pipeline, "notifier").await >= 1.0);
-    pipeline.stop("notifier-1").unwrap();
-    pipeline.start_again("notifier-1").unwrap();
-    pipeline.wait_ready().await.unwrap();
-    pipeline.portal.add_leads(&mixed_leads(5)).await.unwrap();
-    wait_for_notices(&pipeline, 10).await;
-    assert_eq!(renames(&pipeline, "notifier").await, 0.0, "it knew");
-    assert_nothing_left(&pipeline).await;
-}
-
-#[tokio::test]
 async fn a_notice_that_is_refused_for_a_moment_is_sent_later_and_once() {
     let pipeline = start(&plan()).await;
     let refused = json!({ "error": { "status": 401, "code": "CONNECTION_ERROR", "description": "" } });

@@ -22,6 +22,7 @@ mod orders;
 mod overdue;
 mod pipeline;
 mod presence;
+mod renamed;
 mod robots;
 mod services;
 mod spool;

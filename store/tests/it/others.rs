@@ -1,9 +1,10 @@
-//! Dead letters and scans.
+//! Dead letters, scans, addresses of portals.
 
 use std::time::Duration;
 
+use common::address::PortalAddresses;
 use common::ids::LeadId;
-use store::{DeadLetter, DeadLetters, Seen, SweepLease, Sweeps};
+use store::{Addresses, DeadLetter, DeadLetters, Seen, SweepLease, Sweeps};
 use uuid::Uuid;
 
 use crate::{at, portal, store, store_and_database};
@@ -147,4 +148,32 @@ async fn one_process_scans_until_its_lease_runs_out_and_no_scan_goes_back() {
 
     let beta = store.take_sweep(&portal("beta"), second, at(92), Duration::from_mins(1)).await.unwrap();
     assert_eq!(beta, never_scanned);
+}
+
+#[tokio::test]
+async fn the_address_of_a_portal_is_kept_for_the_host_that_moved_there_and_forgotten() {
+    let store = store().await;
+    let (acme, old, new) = (portal("acme"), "acme.bitrix24.com", "acme2.bitrix24.com");
+    assert_eq!(store.moved_to(&acme, old).await.unwrap(), None);
+    store.moved(&acme, old, new).await.unwrap();
+    let first = store.addresses().await.unwrap();
+    store.moved(&acme, old, new).await.unwrap();
+    assert_eq!(store.addresses().await.unwrap(), first, "another process found the same later");
+    assert_eq!(store.moved_to(&acme, old).await.unwrap().as_deref(), Some(new));
+    assert_eq!(store.moved_to(&acme, new).await.unwrap(), None, "the configuration was changed");
+    // What one process found out late does not take away what another one found since.
+    store.moved(&acme, old, "acme3.bitrix24.com").await.unwrap();
+    store.came_back(&acme, old, new).await.unwrap();
+    assert_eq!(store.moved_to(&acme, old).await.unwrap().as_deref(), Some("acme3.bitrix24.com"));
+    store.came_back(&acme, old, "acme3.bitrix24.com").await.unwrap();
+    assert_eq!(store.addresses().await.unwrap(), []);
+
+    let other = "other".parse().unwrap();
+    for (name, from) in [(&acme, old), (&acme, "acme.bitrix24.de"), (&other, "other.bitrix24.com")] {
+        store.moved(name, from, new).await.unwrap();
+    }
+    assert_eq!(store.forget_addresses("acme").await.unwrap(), 2);
+    assert_eq!(store.forget_addresses("acme").await.unwrap(), 0);
+    let left = store.addresses().await.unwrap();
+    assert_eq!(left.iter().map(|address| address.portal.as_str()).collect::<Vec<_>>(), ["other"]);
 }
