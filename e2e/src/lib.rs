@@ -2,7 +2,7 @@
 //!
 //! [`services`] starts a private RabbitMQ and PostgreSQL, [`harness`] the stages' real programs and a
 //! simulated portal on them, [`portal`] asks that portal what it saw, [`chaos`] lets all go wrong that can and compares
-//! what the portal says with what the store says, [`hostile`] sends what nobody should. Nothing here is part of a running
+//! what the portal says with what the store says, [`hostile`] sends what nobody should, [`least_rights`] has the users of an installation. Nothing here is part of a running
 //! installation: it serves the tests of all crates (by the program `with-services`) and the demo.
 
 use std::time::Duration;
@@ -15,5 +15,6 @@ pub const HANG: Duration = Duration::from_mins(5);
 pub mod chaos;
 pub mod harness;
 pub mod hostile;
+pub mod least_rights;
 pub mod portal;
 pub mod services;
