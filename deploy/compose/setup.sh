@@ -38,6 +38,7 @@ for stage in ingest router notifier; do
     printf 'amqp://rota_%s:%s@rabbitmq:5672/%%2f' "$stage" "$amqp" | write "/setup/$stage/amqp_url"
     definitions=$(printf '%s' "$definitions" | sed "s/@rota_$stage@/$amqp/")
     database_url "$stage" "rota_$stage"
+    hand_out admin_token "/setup/$stage/admin_token"
 done
 database_url command rota_cli
 database_url owner rota_owner
@@ -48,6 +49,7 @@ hand_out rota_exporter.database /setup/exporter/password
 # The superuser's, with whom the image makes the cluster. They come by a socket that asks for none.
 hand_out database /setup/postgres/password
 hand_out grafana /setup/grafana/password
+hand_out admin_token /setup/prometheus/admin_token
 
 # Before each stage had a user of its own, `rota` was an administrator and the only one. Definitions take no user away,
 # so these take their password and all their rights.

@@ -187,6 +187,7 @@ fn each_password_is_mounted_by_those_alone_who_use_it() {
         ("rabbitmq-config", vec!["rabbitmq", "setup"]),
         ("postgres-secrets", vec!["postgres", "setup"]),
         ("postgres-socket", vec!["postgres", "roles"]),
+        ("prometheus-secrets", vec!["prometheus", "setup"]),
         ("grafana-secrets", vec!["grafana", "setup"]),
     ] {
         let mut found = users.remove(volume).unwrap_or_default();
