@@ -15,11 +15,13 @@ WORKDIR /src
 COPY deploy/ca-certificates/ /usr/local/share/ca-certificates/
 RUN update-ca-certificates 2>/dev/null
 COPY . .
-# The caches belong to the builder and are no part of any image. Nine tenths of a program are line numbers for
+# The caches belong to the builder and are no part of any image. Cargo goes by the times of files: those of another tree
+# that was built here in the meantime may be newer than this one's, so all count as new. Nine tenths of a program are line numbers for
 # debuggers; the names of functions, which a panic's backtrace shows, stay.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked --bin ingest --bin router --bin notifier --bin simulator --bin rota \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+    && cargo build --release --locked --bin ingest --bin router --bin notifier --bin simulator --bin rota \
     && mkdir -p /out/bin /out/lib/rota/spool \
     && for program in ingest router notifier simulator rota; do \
         strip --strip-debug -o "/out/bin/$program" "target/release/$program"; \

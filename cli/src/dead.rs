@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use common::clock::{Clock as _, SystemClock};
-use common::config::Config;
+use common::config::{Config, Reader};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::postgres::Postgres;
@@ -101,7 +101,8 @@ struct Desk {
 
 impl Source {
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        Config::load(Some(&self.config)).map_err(|error| Failure::arguments(error.to_string()))
+        Config::load(Reader::Command, Some(&self.config))
+            .map_err(|error| Failure::arguments(error.to_string()))
     }
 }
 

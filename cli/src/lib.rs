@@ -9,6 +9,7 @@ mod explain;
 mod failure;
 mod files;
 mod lead;
+mod migrate;
 mod output;
 mod people;
 mod portal;
@@ -179,6 +180,15 @@ enum Command {
     /// Shows messages that wait for a human, sends them again, or puts them aside.
     #[command(subcommand)]
     Dead(Dead),
+    /// Brings the database's schema up to date and grants the roles of an installation, those that are there, what each needs.
+    ///
+    /// For installations where each process has a role of its own: run it as the role that owns the database, before the
+    /// stages of a new version start. Where one role does everything the stages do this by themselves.
+    Migrate {
+        /// The configuration whose database is used; without it, `ROTA__DATABASE__URL` or `ROTA__DATABASE__URL_FILE`.
+        #[arg(long, env = "ROTA_CONFIG", hide_env_values = true, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Shows where portals have moved to, and forgets it.
     #[command(subcommand)]
     Portal(Portal),
@@ -250,6 +260,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Lead { lead, json, language, place } => wait_for(lead::run(&place, lead, json, language)),
         Command::Dead(command) => wait_for(dead::run(command)),
         Command::Portal(command) => wait_for(portal::run(command)),
+        Command::Migrate { config } => wait_for(migrate::run(config.as_deref())),
         Command::Refund { lead, reason, author, place } => {
             wait_for(published::refund(&place, lead, &author, reason))
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use common::clock::{Clock as _, SystemClock};
-use common::config::Config;
+use common::config::{Config, Reader};
 use common::failure::chain;
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentKey, Epoch};
@@ -60,8 +60,8 @@ pub(crate) struct Opened {
 
 impl Place {
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
-        let config =
-            Config::load(Some(&self.config)).map_err(|error| Failure::arguments(error.to_string()))?;
+        let config = Config::load(Reader::Command, Some(&self.config))
+            .map_err(|error| Failure::arguments(error.to_string()))?;
         let names = || config.portals.iter().map(|portal| &portal.name);
         let listed = || names().map(|name| name.as_str().to_owned()).collect::<Vec<_>>().join(", ");
         let portal = match &self.portal {
@@ -87,7 +87,7 @@ pub(crate) async fn store_of(config: &Config) -> Result<Postgres, Failure> {
     let store =
         Postgres::prepare(&config.database.url, 1).map_err(|error| Failure::arguments(chain(&error)))?;
     store.ping().await.map_err(|error| Failure::unreachable(&error))?;
-    store.migrate().await.map_err(|error| Failure::unreachable(&error))?;
+    store.open().await.map_err(|error| Failure::unreachable(&error))?;
     Ok(store)
 }
 

@@ -25,7 +25,7 @@ use crate::broker::settle::Settler;
 use crate::broker::topology::Topology;
 use crate::broker::worker::Surroundings;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError, DEFAULT_YAML};
+use crate::config::{Config, ConfigError, DEFAULT_YAML, Reader};
 use crate::descriptors;
 use crate::failure::chain;
 use crate::lifecycle::{Health, Lifecycle, Stop};
@@ -99,6 +99,7 @@ impl Context {
         let settings = Settings {
             url: config.amqp.url.clone(),
             name: format!("{stage}/{}", std::process::id()),
+            declare: config.amqp.declare,
             publish_timeout: config.amqp.publish_timeout,
         };
         let metrics = BrokerMetrics::register(&registry)?;
@@ -166,10 +167,11 @@ impl Context {
     }
 }
 
-/// A stage's `main`: everything around `run`. `check` finds what is wrong with the files and addresses
-/// that a configuration names, without opening anything.
+/// A stage's `main`: everything around `run`. `reader` says which secrets it reads; `check` finds what is wrong with the
+/// files and addresses that a configuration names, without opening anything.
 pub fn main<F>(
     stage: &'static str,
+    reader: Reader,
     check: impl FnOnce(&Config) -> Result<(), ConfigError>,
     run: impl FnOnce(Context) -> F,
 ) -> ExitCode
@@ -190,7 +192,7 @@ where
         say(DEFAULT_YAML);
         return ExitCode::SUCCESS;
     }
-    let config = match Config::load(arguments.config.as_deref()) {
+    let config = match Config::load(reader, arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {
             complain(stage, &error.to_string());

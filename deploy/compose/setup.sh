@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the passwords between our own services, once, and writes them down where each is read. Nobody has to
-# choose or see them; who wants others replaces the files in /setup/own and starts this again.
+# choose or see them; who wants others removes the files in /setup/own and starts this again.
 set -eu
 umask 022
 
@@ -13,23 +13,53 @@ password() { # NAME
     cat "/setup/own/$1"
 }
 
+# What is there is replaced as a whole: somebody may read it meanwhile.
+write() { # FILE, its content on standard input
+    cat >"$1.new"
+    mv "$1.new" "$1"
+}
+
+hand_out() { # NAME FILE
+    secret=$(password "$1")
+    printf '%s' "$secret" | write "$2"
+}
+
+database_url() { # FOLDER ROLE
+    secret=$(password "$2.database")
+    printf 'postgres://%s:%s@postgres:5432/rota' "$2" "$secret" | write "/setup/$1/database_url"
+}
+
 chmod 700 /setup/own
-amqp=$(password amqp)
-database=$(password database)
-grafana=$(password grafana)
 
 # Each volume is mounted by those alone who read it.
-printf 'amqp://rota:%s@rabbitmq:5672/%%2f' "$amqp" >/setup/stages/amqp_url
-printf 'postgres://rota:%s@postgres:5432/rota' "$database" >/setup/stages/database_url
-printf '%s' "$database" >/setup/postgres/password
-printf '%s' "$grafana" >/setup/grafana/password
-cp /setup/rabbitmq.conf /setup/rabbitmq/10-rota.conf
-cat >/setup/rabbitmq/20-user.conf <<CONF
-default_user = rota
-default_pass = $amqp
-default_user_tags.administrator = true
-default_permissions.configure = .*
-default_permissions.read = .*
-default_permissions.write = .*
-CONF
+definitions=$(cat /setup/definitions.json)
+for stage in ingest router notifier; do
+    amqp=$(password "rota_$stage.amqp")
+    printf 'amqp://rota_%s:%s@rabbitmq:5672/%%2f' "$stage" "$amqp" | write "/setup/$stage/amqp_url"
+    definitions=$(printf '%s' "$definitions" | sed "s/@rota_$stage@/$amqp/")
+    database_url "$stage" "rota_$stage"
+    hand_out admin_token "/setup/$stage/admin_token"
+done
+database_url command rota_cli
+database_url owner rota_owner
+for role in rota_owner rota_ingest rota_router rota_notifier rota_cli rota_exporter; do
+    hand_out "$role.database" "/setup/roles/$role"
+done
+hand_out rota_exporter.database /setup/exporter/password
+# The superuser's, with whom the image makes the cluster. They come by a socket that asks for none.
+hand_out database /setup/postgres/password
+hand_out grafana /setup/grafana/password
+hand_out admin_token /setup/prometheus/admin_token
+
+# Before each stage had a user of its own, `rota` was an administrator and the only one. Definitions take no user away,
+# so these take their password and all their rights.
+if [ -e /setup/own/amqp ]; then
+    user='{ "name": "rota", "password_hash": "", "tags": "" }'
+    none='{ "user": "rota", "vhost": "/", "configure": "^$", "write": "^$", "read": "^$" }'
+    definitions=$(printf '%s' "$definitions" |
+        sed -e "s|\"users\": \[|&\n    $user,|" -e 's|"permissions": \[|&\n    '"$none,|")
+fi
+rm -f /setup/rabbitmq/20-user.conf
+write /setup/rabbitmq/10-rota.conf </setup/rabbitmq.conf
+printf '%s\n' "$definitions" | write /setup/rabbitmq/definitions.json
 echo "setup: done"

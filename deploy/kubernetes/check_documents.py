@@ -40,8 +40,8 @@ RABBITMQ_SCALER = {
 
 # A secret's content as the programs would read it, by how its key ends.
 SECRETS = {
-    "amqp_url": "amqp://rota:password@rabbitmq:5672/%2f",
-    "database_url": "postgres://rota:password@postgres:5432/rota",
+    "amqp_url": "amqp://rota_router:password@rabbitmq:5672/%2f",
+    "database_url": "postgres://rota_router:password@postgres:5432/rota",
     ".webhook": "https://acme.bitrix24.com/rest/1/secret/",
     ".token": "51856fefc120afa4b628cc82d3935cce",
     "rabbitmq_url": "http://rota:password@rabbitmq:15672/%2f",
@@ -126,6 +126,7 @@ class Set:
         self.name = name
         self.docs = docs
         self.workloads = self.of("Deployment") + self.of("StatefulSet")
+        self.jobs = self.of("Job")
 
     def of(self, kind):
         return [document for document in self.docs if document["kind"] == kind]
@@ -160,6 +161,11 @@ class Set:
                 self.check_workload(workload)
             except KeyError as key:
                 self.problem(workload, f"has no {key}")
+        for job in self.jobs:
+            try:
+                self.check_confined(job)
+            except KeyError as key:
+                self.problem(job, f"has no {key}")
         for service in self.of("Service"):
             for workload in self.selected(service, service["spec"]["selector"]):
                 for port in service["spec"]["ports"]:
@@ -201,13 +207,6 @@ class Set:
         for constraint in pod["topologySpreadConstraints"]:
             if not selects(constraint["labelSelector"]["matchLabels"], labels):
                 self.problem(workload, "a topologySpreadConstraint does not take its own pods")
-        for wanted in ("Ingress", "Egress"):
-            if not any(
-                selects(p["spec"]["podSelector"].get("matchLabels", {}), labels)
-                and wanted in p["spec"]["policyTypes"] and wanted.lower() not in p["spec"]
-                for p in self.of("NetworkPolicy")
-            ):
-                self.problem(workload, f"no NetworkPolicy denies it {wanted} by default")
         if not any(
             selects(b["spec"]["selector"]["matchLabels"], labels) for b in self.of("PodDisruptionBudget")
         ):
@@ -216,6 +215,32 @@ class Set:
             service = self.named("Service", spec["serviceName"])
             if not service or service["spec"].get("clusterIP") != "None":
                 self.problem(workload, f"serviceName: there is no headless Service/{spec['serviceName']}")
+
+        self.check_confined(workload)
+        for container in containers(workload):
+            ports = {port["name"] for port in container["ports"]}
+            for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+                probe = container[kind]
+                action = probe.get("httpGet") or probe["tcpSocket"]
+                if action["port"] not in ports:
+                    self.problem(workload, f"{kind}: there is no port `{action['port']}`")
+            if container["livenessProbe"]["httpGet"]["path"] != "/live":
+                self.problem(workload, "livenessProbe: anything but /live kills it for what others do")
+            if container["image"].rsplit("/", 1)[-1].split(":")[0] != name:
+                self.problem(workload, f"has the image {container['image']}")
+
+    def check_confined(self, workload):
+        """Of pods of any kind: who may speak with them, as whom they run, and what they have mounted."""
+        spec = workload["spec"]
+        pod = spec["template"]["spec"]
+        labels = spec["template"]["metadata"]["labels"]
+        for wanted in ("Ingress", "Egress"):
+            if not any(
+                selects(p["spec"]["podSelector"].get("matchLabels", {}), labels)
+                and wanted in p["spec"]["policyTypes"] and wanted.lower() not in p["spec"]
+                for p in self.of("NetworkPolicy")
+            ):
+                self.problem(workload, f"no NetworkPolicy denies it {wanted} by default")
 
         # What the namespace's label `restricted` makes the cluster demand, and a little more.
         security = pod["securityContext"]
@@ -242,16 +267,6 @@ class Set:
                 self.problem(workload, "the container may do more than it needs")
             if "memory" not in container["resources"]["limits"]:
                 self.problem(workload, "the memory has no limit")
-            ports = {port["name"] for port in container["ports"]}
-            for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-                probe = container[kind]
-                action = probe.get("httpGet") or probe["tcpSocket"]
-                if action["port"] not in ports:
-                    self.problem(workload, f"{kind}: there is no port `{action['port']}`")
-            if container["livenessProbe"]["httpGet"]["path"] != "/live":
-                self.problem(workload, "livenessProbe: anything but /live kills it for what others do")
-            if container["image"].rsplit("/", 1)[-1].split(":")[0] != name:
-                self.problem(workload, f"has the image {container['image']}")
 
     def check_ingress(self, ingress):
         for rule in ingress["spec"]["rules"]:
@@ -391,7 +406,7 @@ def check_kustomization(path, sets):
         target = patch.get("target", {})
         if "kind" in target and "name" in target and not own.named(target["kind"], target["name"]):
             problem(path.relative_to(HERE), f"there is no {target['kind']}/{target['name']} to patch")
-    used = {container["image"] for workload in own.workloads for container in containers(workload)}
+    used = {container["image"] for each in own.workloads + own.jobs for container in containers(each)}
     for image in kustomization.get("images", []):
         wanted = image.get("newName", image["name"])
         if not any(each.startswith((f"{wanted}:", f"{wanted}@")) for each in used):

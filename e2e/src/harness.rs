@@ -10,6 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
 use crate::HANG;
+use crate::least_rights::{self, as_role, as_user, user_of};
 use crate::portal::{PortalControl, client, send};
 use crate::services::find::free_port;
 use crate::services::process::{Process, Program, log_tail};
@@ -41,6 +42,9 @@ pub struct Plan {
     pub portal_keys: Vec<String>,
     /// Further sections of the configuration, as YAML.
     pub config: String,
+    /// Whether each process has a user of its own on both servers, which may do no more than it needs. Otherwise one user
+    /// does everything.
+    pub least_rights: bool,
 }
 
 /// A running pipeline. Dropping it kills its programs and removes their files.
@@ -82,6 +86,8 @@ pub struct Ground {
     /// The start of the names of their queues.
     pub prefix: String,
     others: Vec<PortalControl>,
+    /// The broker, where each process has a user of its own.
+    least_rights: Option<String>,
     // Before the directory, in which they write.
     _simulators: Vec<Process>,
     dir: ScratchDir,
@@ -97,6 +103,10 @@ impl Ground {
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let prefix = format!("e2e-{}", &unique[unique.len() - 12..]);
         let database_url = create_database(database_url, &prefix.replace('-', "_"))?;
+        if plan.least_rights {
+            least_rights::hand_over(&database_url).await?;
+            least_rights::migrate(&database_url).await?;
+        }
         let mut config = format!(
             "amqp: {{ url: '{amqp_url}', prefix: {prefix} }}\n\
              database: {{ url: '{database_url}', connections: 4 }}\n\
@@ -116,7 +126,9 @@ impl Ground {
             simulators.push(simulator);
             others.push(portal);
         }
-        let ground = Self { portal, database_url, prefix, others, _simulators: simulators, dir };
+        let least_rights = plan.least_rights.then(|| amqp_url.to_owned());
+        let ground =
+            Self { portal, database_url, prefix, others, least_rights, _simulators: simulators, dir };
         fs::write(ground.config(), config)?;
         fs::write(ground.dir.path().join("routing.yaml"), &plan.routing)?;
         Ok(ground)
@@ -134,6 +146,18 @@ impl Ground {
         events_url_of(PORTAL, port)
     }
 
+    /// What tells a stage as whom it is to come to the servers.
+    fn users_of(&self, stage: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let Some(amqp_url) = &self.least_rights else { return Ok(Vec::new()) };
+        let user = user_of(stage);
+        Ok(vec![
+            ("ROTA__DATABASE__URL", as_role(&self.database_url, &user)?),
+            ("ROTA__AMQP__URL", as_user(amqp_url, &user)?),
+            // Who only publishes makes no queues.
+            ("ROTA__AMQP__DECLARE", (stage != "ingest").to_string()),
+        ])
+    }
+
     /// Runs the command `rota` with the configuration of these stages; answers how it ended and what it printed.
     ///
     /// # Errors
@@ -141,6 +165,9 @@ impl Ground {
     pub fn rota(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(built("rota")?);
         command.args(arguments).arg("--config").arg(self.config());
+        if self.least_rights.is_some() {
+            command.env("ROTA__DATABASE__URL", as_role(&self.database_url, least_rights::COMMAND)?);
+        }
         Ok(command.env("ROTA_AUTHOR", "olga").current_dir(self.dir.path()).output()?)
     }
 
@@ -436,13 +463,13 @@ impl Pipeline {
     fn launch(&mut self, index: usize) -> anyhow::Result<()> {
         let dir = self.ground.dir.path();
         let stage = &self.stages[index];
+        let mut env = self.ground.users_of(stage.program)?;
+        env.push(("ROTA__ADMIN__LISTEN", format!("127.0.0.1:{}", stage.admin)));
+        env.push(("ROTA__HTTP__LISTEN", format!("127.0.0.1:{}", stage.http)));
         let program = Program {
             path: built(stage.program)?,
             args: vec!["--config".to_owned(), dir.join("rota.yaml").display().to_string()],
-            env: vec![
-                ("ROTA__ADMIN__LISTEN", format!("127.0.0.1:{}", stage.admin)),
-                ("ROTA__HTTP__LISTEN", format!("127.0.0.1:{}", stage.http)),
-            ],
+            env,
             dir,
             log: self.log(&stage.name),
             user: None,

@@ -34,6 +34,25 @@ fn broken_chunk(portal: &str) -> String {
     half_head(portal) + "transfer-encoding: chunked\r\n\r\n5\r\nevent\r\nzz\r\n"
 }
 
+/// What the next request holds that no log may have: a key in its address, a cookie and a word of authorization.
+pub const SECRETS: [&str; 3] = ["key-in-the-address", "cookie-of-somebody", "word-of-authorization"];
+
+/// The start of a request with all of [`SECRETS`], up to its body; `more` are further lines of its head.
+#[must_use]
+pub fn head_with_secrets(portal: &str, more: &str) -> String {
+    let [key, cookie, word] = SECRETS;
+    format!(
+        "POST /bitrix24/{portal}/events?key={key} HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: session={cookie}\r\n\
+         authorization: Bearer {word}\r\nconnection: close\r\n{more}\r\n\r\n"
+    )
+}
+
+/// A request with all of [`SECRETS`] whose body has a part without a length: a proxy answers it by an error of its own.
+#[must_use]
+pub fn broken_with_secrets(portal: &str) -> String {
+    head_with_secrets(portal, "transfer-encoding: chunked") + "5\r\nevent\r\nzz\r\n"
+}
+
 /// A request with a body that is too long.
 fn over_long(portal: &str) -> String {
     half_head(portal) + &format!("content-length: {OVER_LONG}\r\n\r\n{}", "x".repeat(OVER_LONG))

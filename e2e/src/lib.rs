@@ -2,8 +2,8 @@
 //!
 //! [`services`] starts a private RabbitMQ and PostgreSQL, [`harness`] the stages' real programs and a
 //! simulated portal on them, [`portal`] asks that portal what it saw, [`chaos`] lets all go wrong that can and compares
-//! what the portal says with what the store says, [`hostile`] sends what nobody should, and [`door_bench`] measures what
-//! that costs. Nothing here is part of a running
+//! what the portal says with what the store says, [`hostile`] sends what nobody should, [`door_bench`] measures what that
+//! costs, and [`least_rights`] has the users of an installation. Nothing here is part of a running
 //! installation: it serves the tests of all crates (by the program `with-services`) and the demo.
 
 use std::time::Duration;
@@ -17,5 +17,6 @@ pub mod chaos;
 pub mod door_bench;
 pub mod harness;
 pub mod hostile;
+pub mod least_rights;
 pub mod portal;
 pub mod services;

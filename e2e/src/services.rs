@@ -4,9 +4,11 @@
 //! one directory, beside and untouched by any server that the machine runs as a service. They end with this process,
 //! however it ends (see `process.rs`). `e2e/scripts/install-services` installs the packages.
 //!
-//! In order of reading: [`rabbitmq`], [`postgres`], [`prometheus`] (only where a test looks at figures), then `process`
+//! In order of reading: [`rabbitmq`], [`postgres`], [`prometheus`] (only where a test looks at figures), [`caddy`]
+//! (only where one looks at the proxy), then `process`
 //! (children), `scratch` (the directory), `find` (installed programs, free ports).
 
+pub mod caddy;
 pub mod postgres;
 pub mod prometheus;
 pub mod rabbitmq;
@@ -19,7 +21,8 @@ use std::thread;
 
 use anyhow::anyhow;
 
-pub use postgres::{Postgres, create_database};
+pub use caddy::Caddy;
+pub use postgres::{Postgres, create_database, psql};
 pub use prometheus::{PostgresExporter, Prometheus, promtool};
 pub use rabbitmq::RabbitMq;
 pub use scratch::ScratchDir;

@@ -109,7 +109,7 @@ impl Sweeper {
     }
 
     async fn database_at_last(&self) {
-        while let Err(error) = self.postgres.migrate().await {
+        while let Err(error) = self.postgres.open().await {
             tracing::error!(event = "sweep.no_store", error = chain(&error));
             tokio::time::sleep(self.every).await;
         }

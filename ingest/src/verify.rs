@@ -198,6 +198,8 @@ fn same(given: &str, expected: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use common::config::{Config, Reader};
+
     use super::*;
 
     fn doors(event_key: &str) -> Doors {
@@ -205,7 +207,7 @@ mod tests {
             "portals: [{{ name: acme, member_id: m1, webhook_url: 'https://a/', application_token: t1, \
              routing: r.yaml, {event_key} }}]"
         );
-        let config = common::config::Config::parse(&text, "test", std::path::Path::new(""), &[]).unwrap();
+        let config = Config::parse(Reader::Ingest, &text, "test", std::path::Path::new(""), &[]).unwrap();
         Doors::of(&config.portals)
     }
 

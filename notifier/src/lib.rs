@@ -58,7 +58,7 @@ pub async fn run(mut context: Context) -> anyhow::Result<()> {
     let config = Arc::clone(&context.config);
     let postgres = Postgres::prepare(&config.database.url, config.database.connections)
         .map_err(|error| WrongSetup(chain(&error)))?;
-    context.unless_stopped(postgres.migrate()).await?;
+    context.unless_stopped(postgres.open()).await?;
     let store: Arc<dyn Store> = Arc::new(postgres.clone());
     let portal_metrics = Arc::new(PortalMetrics::new(&context.registry)?);
     let names = config.portals.iter().map(|portal| &portal.name);

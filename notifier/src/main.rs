@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use common::config::Reader;
+
 fn main() -> ExitCode {
-    common::process::main("notifier", bitrix24::connect::check, notifier::run)
+    common::process::main("notifier", Reader::Notifier, bitrix24::connect::check, notifier::run)
 }

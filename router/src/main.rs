@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use common::config::Reader;
+
 fn main() -> ExitCode {
-    common::process::main("router", router::check, router::run)
+    common::process::main("router", Reader::Router, router::check, router::run)
 }

@@ -124,7 +124,7 @@ fn the_page_of_commands_is_what_they_say_of_themselves() {
     let mut text = fs::read_to_string(&page).unwrap();
     let commands = [
         "check", "explain", "simulate", "publish", "versions", "rollback", "credits", "correct", "refund",
-        "lead",
+        "lead", "migrate",
     ];
     let people = ["people list", "people pause", "people resume", "people absent", "people cancel"];
     let dead = ["dead list", "dead show", "dead replay", "dead discard"];

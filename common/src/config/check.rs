@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{Config, ConfigError, Http, Portal, addresses};
+use super::{Config, ConfigError, Http, Portal, Reader, addresses};
 
 /// Shorter keys of robots and tokens of the admin address are refused.
 const KEY_MIN: usize = 16;
 
 impl Config {
-    /// What no single key can know.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// What no single key can know, as far as this process needs it.
+    pub(super) fn check(&self, reader: Reader) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let mut wrong = |condition: bool, problem: String| {
             if condition {
@@ -77,6 +77,14 @@ impl Config {
                 !members.insert(&portal.member_id),
                 format!("portal {name}: member_id is another portal's too"),
             );
+            wrong(
+                reader.asks_portals(self) && portal.webhook_url.expose_secret().is_empty(),
+                format!("portal {name}: webhook_url (or webhook_url_file) is missing"),
+            );
+            wrong(
+                reader.takes_events() && portal.application_token.expose_secret().is_empty(),
+                format!("portal {name}: application_token (or application_token_file) is missing"),
+            );
             problems_of(portal, &mut wrong);
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
@@ -119,14 +127,6 @@ fn problems_of(portal: &Portal, wrong: &mut impl FnMut(bool, String)) {
     wrong(
         portal.member_id.contains(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.')),
         format!("portal {name}: member_id is more than the value of auth[member_id]; write only that"),
-    );
-    wrong(
-        portal.webhook_url.expose_secret().is_empty(),
-        format!("portal {name}: webhook_url (or webhook_url_file) is missing"),
-    );
-    wrong(
-        portal.application_token.expose_secret().is_empty(),
-        format!("portal {name}: application_token (or application_token_file) is missing"),
     );
     wrong(
         portal.event_key.as_ref().is_some_and(|key| key.expose_secret().is_empty()),

@@ -2,12 +2,13 @@
 //!
 //! All keys with their meaning, unit and default stand in `config/default.yaml`; a test keeps that
 //! file and the `Default`s here equal. An unknown key or a wrong value is refused at start, by line
-//! and column or by the variable's name, before any port is open. Secrets may come from files and are
-//! never shown by `Debug`.
+//! and column or by the variable's name, before any port is open. Secrets may come from files, which only the processes
+//! that use them read ([`Reader`]), and are never shown by `Debug`.
 
 mod addresses;
 mod check;
 mod overlay;
+mod reader;
 mod secrets;
 mod sections;
 mod values;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 
 pub use self::check::{DIGEST_PLACEHOLDERS, PLACEHOLDERS};
+pub use self::reader::Reader;
 pub use self::sections::*;
 use self::wording::without_values;
 
@@ -40,11 +42,11 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the file, if one is named, and the environment over it.
+    /// Reads the file, if one is named, and the environment over it, for one of the processes.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn load(reader: Reader, file: Option<&Path>) -> Result<Self, ConfigError> {
         let text = match file {
             Some(file) => std::fs::read_to_string(file)
                 .map_err(|error| ConfigError::one(format!("{}: {error}", file.display())))?,
@@ -57,7 +59,7 @@ impl Config {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
             .collect::<Vec<_>>();
-        Self::parse(&text, &name, folder, &variables)
+        Self::parse(reader, &text, &name, folder, &variables)
     }
 
     /// Reads a text and variables over it; paths in it are relative to `folder`.
@@ -65,6 +67,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn parse(
+        reader: Reader,
         text: &str,
         name: &str,
         folder: &Path,
@@ -97,14 +100,14 @@ impl Config {
                 Ok(Self { .. }) => in_variables(&error, variables),
             })?
         };
-        config.read_secrets(folder)?;
+        config.read_secrets(reader, folder)?;
         for portal in &mut config.portals {
             portal.routing = folder.join(&portal.routing);
         }
         if let Some(directory) = &mut config.ingest.spool.directory {
             *directory = folder.join(&directory);
         }
-        config.check()?;
+        config.check(reader)?;
         Ok(config)
     }
 }
@@ -148,7 +151,7 @@ portals:
 
     fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let variables: Vec<_> = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Config::parse(text, "rota.yaml", Path::new("/etc/rota"), &variables)
+        Config::parse(Reader::Ingest, text, "rota.yaml", Path::new("/etc/rota"), &variables)
             .map_err(|error| error.to_string())
     }
 
@@ -264,12 +267,72 @@ portals:
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("token"), "from-a-file\n").unwrap();
         let text = PORTAL.replace("application_token: also-secret", "application_token_file: token");
-        let config = Config::parse(&text, "rota.yaml", &folder, &[]).unwrap();
+        let config = Config::parse(Reader::Ingest, &text, "rota.yaml", &folder, &[]).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(config.portals[0].application_token.expose_secret(), "from-a-file");
         let shown = format!("{config:?}");
         for secret in ["from-a-file", "very-secret", "guest:guest"] {
             assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_secrets_file_is_read_by_those_who_use_it_alone() {
+        const FILES: &str = "
+amqp: { url_file: broker }
+database: { url_file: database }
+portals:
+  - name: acme
+    member_id: m1
+    webhook_url_file: webhook
+    application_token_file: token
+    event_key_file: event-key
+    robot_key_file: robot-key
+    routing: routing.yaml
+";
+        let of_servers = ["amqp.url_file: broker", "database.url_file: database"];
+        let webhook = ["portal acme: webhook_url_file: webhook"];
+        let doors = [
+            "portal acme: application_token_file: token",
+            "portal acme: event_key_file: event-key",
+            "portal acme: robot_key_file: robot-key",
+        ];
+        let no_scan = "ingest: { sweep: { every: 0s } }";
+        for (reader, more, needs) in [
+            (Reader::Ingest, "", [&of_servers[..], &webhook, &doors].concat()),
+            (Reader::Ingest, no_scan, [&of_servers[..], &doors].concat()),
+            (Reader::Router, no_scan, [&of_servers[..], &webhook].concat()),
+            (Reader::Notifier, "", [&of_servers[..], &webhook].concat()),
+            (Reader::Command, "", vec![of_servers[1]]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = |key: &str| folder.path().join(key.rsplit(' ').next().unwrap());
+            let write = |key: &str| {
+                let secret = match key.rsplit(' ').next().unwrap() {
+                    "broker" => "amqp://localhost",
+                    "database" => "postgres://localhost/rota",
+                    "webhook" => "https://acme.bitrix24.com/rest/1/very-secret/",
+                    _ => "0123456789abcdef",
+                };
+                std::fs::write(file(key), secret).unwrap();
+            };
+            needs.iter().copied().for_each(write);
+            let text = format!("{FILES}{more}\n");
+            let read = || Config::parse(reader, &text, "rota.yaml", folder.path(), &[]);
+            let portal = read().unwrap().portals.remove(0);
+            let takes_events = needs.contains(&doors[0]);
+            assert_eq!(portal.application_token.expose_secret().is_empty(), !takes_events, "{reader:?}");
+            let keys = (portal.event_key.is_some(), portal.robot_key.is_some());
+            assert_eq!(keys, (takes_events, takes_events), "{reader:?}");
+            let has_webhook = !portal.webhook_url.expose_secret().is_empty();
+            assert_eq!(has_webhook, needs.contains(&webhook[0]), "{reader:?}");
+            for key in &needs {
+                std::fs::remove_file(file(key)).unwrap();
+                let missing = read().unwrap_err().to_string();
+                let (named, _) = key.rsplit_once(' ').unwrap();
+                assert!(missing.starts_with(&format!("{named} the file cannot be read")), "{missing}");
+                write(key);
+            }
         }
     }
 }

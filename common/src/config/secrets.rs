@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Reader};
 
 /// What a secret looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,33 +21,40 @@ enum Form {
 }
 
 impl Config {
-    /// Reads the secrets that stand in files.
-    pub(super) fn read_secrets(&mut self, folder: &Path) -> Result<(), ConfigError> {
-        let mut reader = Reader { folder, problems: Vec::new() };
-        reader.needed(Form::Address, "amqp.url", &mut self.amqp.url, &mut self.amqp.url_file);
+    /// Reads the secrets that this process uses, also from files.
+    pub(super) fn read_secrets(&mut self, reader: Reader, folder: &Path) -> Result<(), ConfigError> {
+        let (asks_portals, takes_events) = (reader.asks_portals(self), reader.takes_events());
+        let mut reading = Reading { folder, problems: Vec::new() };
+        if reader.is_stage() {
+            reading.needed(Form::Address, "amqp.url", &mut self.amqp.url, &mut self.amqp.url_file);
+            reading.optional(Form::Word, "admin.token", &mut self.admin.token, &mut self.admin.token_file);
+        }
         let database = &mut self.database;
-        reader.needed(Form::Address, "database.url", &mut database.url, &mut database.url_file);
-        reader.optional(Form::Word, "admin.token", &mut self.admin.token, &mut self.admin.token_file);
+        reading.needed(Form::Address, "database.url", &mut database.url, &mut database.url_file);
         for portal in &mut self.portals {
             let key = |key: &str| format!("portal {}: {key}", portal.name);
             let (url, token) = (key("webhook_url"), key("application_token"));
             let (event_key, robot_key) = (key("event_key"), key("robot_key"));
-            reader.needed(Form::Address, &url, &mut portal.webhook_url, &mut portal.webhook_url_file);
-            let file = &mut portal.application_token_file;
-            reader.needed(Form::Token, &token, &mut portal.application_token, file);
-            reader.optional(Form::Word, &event_key, &mut portal.event_key, &mut portal.event_key_file);
-            reader.optional(Form::Word, &robot_key, &mut portal.robot_key, &mut portal.robot_key_file);
+            if asks_portals {
+                reading.needed(Form::Address, &url, &mut portal.webhook_url, &mut portal.webhook_url_file);
+            }
+            if takes_events {
+                let file = &mut portal.application_token_file;
+                reading.needed(Form::Token, &token, &mut portal.application_token, file);
+                reading.optional(Form::Word, &event_key, &mut portal.event_key, &mut portal.event_key_file);
+                reading.optional(Form::Word, &robot_key, &mut portal.robot_key, &mut portal.robot_key_file);
+            }
         }
-        if reader.problems.is_empty() { Ok(()) } else { Err(ConfigError(reader.problems)) }
+        if reading.problems.is_empty() { Ok(()) } else { Err(ConfigError(reading.problems)) }
     }
 }
 
-struct Reader<'a> {
+struct Reading<'a> {
     folder: &'a Path,
     problems: Vec<String>,
 }
 
-impl Reader<'_> {
+impl Reading<'_> {
     fn needed(&mut self, form: Form, key: &str, secret: &mut SecretString, file: &mut Option<PathBuf>) {
         let file = file.take();
         let place = if file.is_some() { format!("{key}_file") } else { key.to_owned() };

@@ -57,6 +57,8 @@ pub struct Amqp {
     pub url: SecretString,
     pub url_file: Option<PathBuf>,
     pub prefix: String,
+    #[serde(deserialize_with = "boolean")]
+    pub declare: bool,
     #[serde(deserialize_with = "wait")]
     pub publish_timeout: Duration,
 }
@@ -325,6 +327,7 @@ impl Default for Amqp {
             url: "amqp://guest:guest@127.0.0.1:5672/%2f".into(),
             url_file: None,
             prefix: "rota".to_owned(),
+            declare: true,
             publish_timeout: Duration::from_secs(2),
         }
     }

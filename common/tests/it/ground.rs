@@ -43,7 +43,7 @@ pub struct Ground {
 }
 
 #[expect(clippy::disallowed_methods, reason = "how `with-services` tells the tests where its servers are")]
-fn amqp_url() -> String {
+pub fn amqp_url() -> String {
     std::env::var("ROTA_TEST_AMQP_URL")
         .expect("ROTA_TEST_AMQP_URL is not set: run `make test`, which starts a private server")
 }
@@ -53,7 +53,8 @@ impl Ground {
         let portal: PortalName = "acme".parse().unwrap();
         let prefix = format!("common-{}", Uuid::now_v7().simple());
         let topology = Arc::new(Topology::new(&prefix, &DELAYS, [portal.clone()]));
-        let settings = Settings { url: amqp_url().into(), name: prefix, publish_timeout: SOON };
+        let settings =
+            Settings { url: amqp_url().into(), name: prefix, declare: true, publish_timeout: SOON };
         let metrics = BrokerMetrics::register(&metrics::registry("test").unwrap()).unwrap();
         let broker = Arc::new(RabbitMq::start(&settings, Arc::clone(&topology), metrics));
         let raw = Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();

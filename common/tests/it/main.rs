@@ -6,4 +6,5 @@ mod broker;
 mod ground;
 mod messages;
 mod server;
+mod undeclared;
 mod worker;

@@ -58,6 +58,7 @@ async fn watch() -> anyhow::Result<()> {
         others: Vec::new(),
         portal_keys: Vec::new(),
         config: String::new(),
+        least_rights: false,
     };
     let mut pipeline = Pipeline::start(&services.rabbitmq.url(), &services.postgres.url(), &plan).await?;
     let store = Postgres::prepare(&pipeline.database_url.as_str().into(), 2)?;

@@ -353,6 +353,7 @@ async fn start(
         others: Vec::new(),
         portal_keys,
         config: "log: { level: warn }\ningest: { sweep: { every: 0s } }".to_owned(),
+        least_rights: false,
     };
     let pipeline = Pipeline::start(&services.rabbitmq.url(), &services.postgres.url(), &plan).await?;
     // A portal that nobody has called yet counts as half used; the first lead makes it known.

@@ -168,6 +168,7 @@ async fn start(servers: &Servers) -> anyhow::Result<Pipeline> {
              ingest: {{ spool: {{ directory: spool }}, sweep: {{ every: 5s }} }}",
             DELAYS.join(", ")
         ),
+        least_rights: true,
     };
     let urls = {
         let rabbitmq = servers.rabbitmq.lock().unwrap_or_else(PoisonError::into_inner).url();

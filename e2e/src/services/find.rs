@@ -11,7 +11,7 @@ use std::sync::{LazyLock, OnceLock};
 use anyhow::{Context, anyhow};
 
 const HOW_TO_INSTALL: &str = "install it with `e2e/scripts/install-services` (on Debian: `apt-get install rabbitmq-server postgresql`)";
-const HOW_TO_INSTALL_TOOLS: &str = "install it with `e2e/scripts/install-services --tools` (on Debian: `apt-get install prometheus prometheus-postgres-exporter`)";
+const HOW_TO_INSTALL_TOOLS: &str = "install it with `e2e/scripts/install-services --tools` (on Debian: `apt-get install prometheus prometheus-postgres-exporter caddy`)";
 
 /// Ports are taken from here: below the range from which the kernel serves outgoing connections (32768 and up on
 /// Linux), so that a port stays ours while its server restarts.
@@ -121,6 +121,15 @@ pub(crate) fn postgres_exporter() -> anyhow::Result<PathBuf> {
     program("prometheus-postgres-exporter").or_else(|| program("postgres_exporter")).with_context(|| {
         format!("the exporter of PostgreSQL's figures was not found in PATH: {HOW_TO_INSTALL_TOOLS}")
     })
+}
+
+/// The proxy.
+///
+/// # Errors
+///
+/// It is not in `PATH`.
+pub(crate) fn caddy() -> anyhow::Result<PathBuf> {
+    program("caddy").with_context(|| format!("`caddy` was not found in PATH: {HOW_TO_INSTALL_TOOLS}"))
 }
 
 /// `<parent>/<prefix><version>/<below>`, the highest version first.

@@ -264,6 +264,23 @@ pub fn create_database(url: &str, name: &str) -> anyhow::Result<String> {
     Ok(format!("{server}/{name}"))
 }
 
+/// Runs `psql ARGS…` in the database of `url` and returns what it printed.
+///
+/// # Errors
+///
+/// It is not installed or ends with an error; the text has what it said.
+pub fn psql(url: &str, args: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(find::postgres_programs()?.join("psql"))
+        .args(["--no-psqlrc", "--quiet", "--dbname", url])
+        .args(args)
+        .output()
+        .context("start psql")?;
+    if !output.status.success() {
+        bail!("psql ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// A number of the user that runs the server, as the system knows it: `-u` user, `-g` group.
 fn id(which: &str) -> anyhow::Result<u32> {
     let output = Command::new("id").args([which, SERVER_USER]).output().context("start id")?;

@@ -16,6 +16,7 @@ use rustix::process::Signal;
 
 use super::find;
 use super::process::{Process, Program, log_tail, wait_until};
+use crate::least_rights::definitions;
 
 /// It answers after 4–7 s on two cores that builds use too.
 const START_DEADLINE: Duration = crate::HANG;
@@ -84,7 +85,8 @@ impl RabbitMq {
         node.launch().map(|()| node)
     }
 
-    /// `amqp://guest:guest@127.0.0.1:<port>/%2f`. It stays the same over restarts.
+    /// `amqp://guest:guest@127.0.0.1:<port>/%2f`. It stays the same over restarts. For the users of the stages see
+    /// [`crate::least_rights`].
     #[must_use]
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports.amqp)
@@ -212,8 +214,11 @@ impl RabbitMq {
         let mut settings = format!(
             "vm_memory_high_watermark.relative = {MEMORY_LIMIT}\n\
              # A full disk shall stop a test by its own error, not by a silent alarm.\n\
-             disk_free_limit.absolute = 1MB\n"
+             disk_free_limit.absolute = 1MB\n\
+             load_definitions = {}\n",
+            self.dir.join("definitions.json").display()
         );
+        fs::write(self.dir.join("definitions.json"), definitions())?;
         let mut plugins = "[].\n";
         if let Some(port) = self.ports.metrics {
             plugins = "[rabbitmq_prometheus].\n";

@@ -35,8 +35,12 @@ impl Ground {
         let server = RabbitMq::start(dir.path()).unwrap();
         let portal: PortalName = "acme".parse().unwrap();
         let topology = Arc::new(Topology::new("rota", &[], [portal.clone()]));
-        let settings =
-            Settings { url: server.url().into(), name: "test".to_owned(), publish_timeout: PUBLISH_TIMEOUT };
+        let settings = Settings {
+            url: server.url().into(),
+            name: "test".to_owned(),
+            declare: true,
+            publish_timeout: PUBLISH_TIMEOUT,
+        };
         let metrics = BrokerMetrics::register(&metrics::registry("test").unwrap()).unwrap();
         let client = Arc::new(Client::start(&settings, Arc::clone(&topology), metrics));
         let ground = Self {

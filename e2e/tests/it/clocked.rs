@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::clock::ManualClock;
-use common::config::Config;
+use common::config::{Config, Reader};
 use common::lifecycle::Stop;
 use common::messages::{AssignmentKey, Epoch};
 use common::process::Context;
@@ -45,7 +45,7 @@ impl Clocked {
         let mut context = async |stage| {
             let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
             admins.push((stage, admin.local_addr().unwrap().port()));
-            let config = Config::load(Some(&ground.config())).unwrap();
+            let config = Config::load(reader(stage), Some(&ground.config())).unwrap();
             let mut context = Context::start(stage, config, admin, stop.clone()).unwrap();
             context.clock = std::sync::Arc::new(clock.clone());
             context
@@ -89,7 +89,7 @@ impl Clocked {
     async fn context(&self, stage: &'static str) -> (Context, u16) {
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = admin.local_addr().unwrap().port();
-        let config = Config::load(Some(&self.ground.config())).unwrap();
+        let config = Config::load(reader(stage), Some(&self.ground.config())).unwrap();
         let mut context = Context::start(stage, config, admin, self.stop.clone()).unwrap();
         context.clock = std::sync::Arc::new(self.clock.clone());
         (context, port)
@@ -217,5 +217,15 @@ impl Clocked {
         while let Some(ended) = self.stages.join_next().await {
             ended.unwrap().unwrap();
         }
+    }
+}
+
+/// A stage as a reader of the configuration.
+fn reader(stage: &str) -> Reader {
+    match stage {
+        "ingest" => Reader::Ingest,
+        "router" => Reader::Router,
+        "notifier" => Reader::Notifier,
+        other => panic!("no stage {other}"),
     }
 }

@@ -53,6 +53,7 @@ pub fn plan() -> Plan {
         config: "retry: { delays: [1s, 2s, 3s], blocked_pause: 2s }\n\
                  ingest: { sweep: { every: 0s } }"
             .to_owned(),
+        least_rights: true,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the files for containers promise, read from the files: no engine is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,9 +85,9 @@ fn stages_scale_and_every_service_is_confined() {
             "{stage} must scale"
         );
         assert_eq!(service["read_only"], json!(true), "{stage}");
-        for server in ["rabbitmq", "postgres"] {
-            assert_eq!(service["depends_on"][server]["condition"], json!("service_healthy"), "{stage}");
-        }
+        assert_eq!(service["depends_on"]["rabbitmq"]["condition"], json!("service_healthy"), "{stage}");
+        let migrated = &service["depends_on"]["migrate"]["condition"];
+        assert_eq!(*migrated, json!("service_completed_successfully"), "{stage}");
         assert!(service["mem_limit"].is_string(), "{stage}");
         let config = &service["volumes"][0];
         assert!(config.as_str().unwrap().ends_with(":/etc/rota:ro"), "{stage}: {config}");
@@ -97,14 +97,123 @@ fn stages_scale_and_every_service_is_confined() {
         assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
         assert_eq!(service["logging"]["options"]["max-size"], json!("10m"), "{name}");
         // What runs once is not started again.
-        let once = ["setup", "rota"].contains(&name.as_str());
-        assert!(once || service["restart"] == json!("unless-stopped"), "{name}");
+        let once = ["setup", "roles", "migrate", "rota"].contains(&name.as_str());
+        let restart = service.get("restart").and_then(Value::as_str).unwrap_or("no");
+        assert_eq!(restart, if once { "no" } else { "unless-stopped" }, "{name}");
         for port in service.get("ports").and_then(Value::as_array).unwrap_or(&Vec::new()) {
             assert!(port.as_str().unwrap().contains(":-127.0.0.1:"), "{name} is open to everybody: {port}");
         }
         let image = service["image"].as_str().unwrap();
         assert!(image.starts_with("${"), "{name}: the image {image} cannot be chosen");
         assert!(!image.ends_with("latest}"), "{name}: {image}");
+    }
+}
+
+/// The names of a service's networks.
+fn networks(service: &Value) -> BTreeSet<&str> {
+    let names = service.get("networks").and_then(Value::as_array);
+    names.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn a_container_reaches_those_alone_with_whom_it_has_business() {
+    let compose = compose();
+    let services = compose["services"].as_object().unwrap();
+    let reached = |from: &str| -> String {
+        let own = networks(&services[from]);
+        let others = services
+            .iter()
+            .filter(|(name, service)| name.as_str() != from && !own.is_disjoint(&networks(service)));
+        let mut names: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    // Each knows the others of its networks, so what one is for reaches back.
+    for (from, expected) in [
+        ("setup", ""),
+        ("roles", ""),
+        ("proxy", "ingest prometheus simulator"),
+        ("simulator", "ingest notifier proxy router"),
+        (
+            "ingest",
+            "migrate notifier postgres postgres-exporter prometheus proxy rabbitmq rota router simulator",
+        ),
+        ("router", "ingest migrate notifier postgres postgres-exporter prometheus rabbitmq rota simulator"),
+        ("notifier", "ingest migrate postgres postgres-exporter prometheus rabbitmq rota router simulator"),
+        ("rota", "ingest migrate notifier postgres postgres-exporter router"),
+        ("migrate", "ingest notifier postgres postgres-exporter rota router"),
+        ("postgres", "ingest migrate notifier postgres-exporter rota router"),
+        ("rabbitmq", "ingest notifier postgres-exporter prometheus router"),
+        ("postgres-exporter", "ingest migrate notifier postgres prometheus rabbitmq rota router"),
+        ("prometheus", "grafana ingest notifier postgres-exporter proxy rabbitmq router"),
+        ("grafana", "prometheus"),
+    ] {
+        assert_eq!(reached(from), expected, "{from}");
+    }
+    let declared = compose["networks"].as_object().unwrap();
+    for (name, network) in declared {
+        let open = ["portals", "public", "dashboards"].contains(&name.as_str());
+        assert_eq!(network.get("internal").is_none(), open, "{name}");
+    }
+    // Docker opens no port of the host to a container that is on internal networks alone, and those need no way out.
+    for (name, service) in services {
+        let reaches_out =
+            networks(service).iter().any(|network| declared[*network].get("internal").is_none());
+        let has_ports = service.get("ports").is_some();
+        assert_eq!(reaches_out, has_ports || STAGES.contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn each_password_is_mounted_by_those_alone_who_use_it() {
+    let compose = compose();
+    let services = compose["services"].as_object().unwrap();
+    let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, service) in services {
+        for volume in service.get("volumes").and_then(Value::as_array).into_iter().flatten() {
+            let source = volume.as_str().unwrap().split(':').next().unwrap();
+            users.entry(source).or_default().push(name);
+        }
+    }
+    for (volume, expected) in [
+        ("passwords", vec!["setup"]),
+        ("ingest-secrets", vec!["ingest", "setup"]),
+        ("router-secrets", vec!["router", "setup"]),
+        ("notifier-secrets", vec!["notifier", "setup"]),
+        ("command-secrets", vec!["rota", "setup"]),
+        ("owner-secrets", vec!["migrate", "setup"]),
+        ("roles-secrets", vec!["roles", "setup"]),
+        ("exporter-secrets", vec!["postgres-exporter", "setup"]),
+        ("rabbitmq-config", vec!["rabbitmq", "setup"]),
+        ("postgres-secrets", vec!["postgres", "setup"]),
+        ("postgres-socket", vec!["postgres", "roles"]),
+        ("prometheus-secrets", vec!["prometheus", "setup"]),
+        ("grafana-secrets", vec!["grafana", "setup"]),
+    ] {
+        let mut found = users.remove(volume).unwrap_or_default();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{volume}");
+    }
+    let more: Vec<_> = users.keys().filter(|volume| volume.ends_with("-secrets")).collect();
+    assert!(more.is_empty(), "nobody said who may have {more:?}");
+}
+
+#[test]
+fn an_image_pinned_by_its_digest_can_stand_in_each_place() {
+    let compose = compose();
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let image = service["image"].as_str().unwrap();
+        // All of it, or `@sha256:…` behind it.
+        let whole = image.matches("${").count() == 1 && image.ends_with('}');
+        assert!(whole || image.ends_with("_DIGEST:-}"), "{name}: {image}");
+        let Some(build) = service.get("build") else { continue };
+        let dockerfile = file("Dockerfile");
+        for argument in ["BUILD_IMAGE", "RUNTIME_IMAGE"] {
+            let given = variables(build["args"][argument].as_str().unwrap());
+            let default = given.get(argument).unwrap_or_else(|| panic!("{name}: {given:?}"));
+            assert!(dockerfile.contains(&format!("ARG {argument}={default}\n")), "{name}: {default}");
+            assert!(dockerfile.contains(&format!("FROM ${{{argument}}} ")), "{argument}");
+        }
     }
 }
 

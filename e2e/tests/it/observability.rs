@@ -61,11 +61,12 @@ fn alerts() -> Vec<Value> {
 fn promtool_finds_nothing_in_the_files_of_prometheus() {
     let folder = root().join("deploy/prometheus");
     for (args, says) in [
-        (["check", "config", "prometheus.yml"], "SUCCESS"),
-        (["check", "rules", "alerts.yml"], "SUCCESS"),
-        (["test", "rules", "alerts.test.yml"], "SUCCESS"),
+        // Without looking for the token that it names, which is made where Prometheus runs.
+        (&["check", "config", "--syntax-only", "prometheus.yml"][..], "SUCCESS"),
+        (&["check", "rules", "alerts.yml"], "SUCCESS"),
+        (&["test", "rules", "alerts.test.yml"], "SUCCESS"),
     ] {
-        let printed = promtool(&folder, &args, "").unwrap_or_else(|error| panic!("{error:#}"));
+        let printed = promtool(&folder, args, "").unwrap_or_else(|error| panic!("{error:#}"));
         assert!(printed.contains(says) && !printed.contains("FAILED"), "{args:?}: {printed}");
     }
 }

@@ -14,6 +14,7 @@ mod lost_packs;
 mod notices;
 mod replays;
 mod rosters;
+mod schema;
 mod stories;
 mod sweeps;
 mod text;
@@ -32,17 +33,13 @@ use common::budget::BucketLimits;
 use common::failure::FailureClass;
 use common::ids::{PortalName, UserId};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
 
 use crate::{Store, StoreError};
-use common::telemetry::millis;
 
 /// A query that waits longer than this for a connection fails; its message is tried again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// First and longest wait between tries to reach the database at start.
-const CONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// The store.
 #[derive(Clone)]
@@ -74,39 +71,10 @@ impl Postgres {
         Ok(Self { pool, options })
     }
 
-    /// Waits for the database and brings its schema up to date; of several processes that start at
-    /// once one does it and the others wait.
-    ///
-    /// # Errors
-    /// When the database refuses us, or a migration fails.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        let (mut wait, longest) = CONNECT_WAITS;
-        // Not through the pool, which tries again by itself and does not say why.
-        while let Err(error) = PgConnection::connect_with(&self.options).await {
-            if let sqlx::Error::Database(refused) = &error
-                && !starting(refused.code().as_deref())
-            {
-                return Err(StoreError::during("connecting to the database")(error));
-            }
-            tracing::warn!(event = "store.unreachable", error = %error, retry_in_ms = millis(wait));
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(longest);
-        }
-        sqlx::migrate!("migrations/postgres")
-            .run(&self.pool)
-            .await
-            .map_err(StoreError::during("bringing the database's schema up to date"))
-    }
-
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// Whether the server refuses only because it starts or stops (class 57P, or too many connections).
-fn starting(code: Option<&str>) -> bool {
-    code.is_some_and(|code| code.starts_with("57P") || code == "53300")
 }
 
 /// The class of a failure, by the database's code (SQLSTATE).

@@ -31,6 +31,7 @@ pub(super) struct Link {
     url: SecretString,
     name: String,
     role: &'static str,
+    declare: bool,
     topology: Arc<Topology>,
     metrics: BrokerMetrics,
     connection: Mutex<Option<Arc<Connection>>>,
@@ -43,6 +44,8 @@ struct State {
     connection: u64,
     /// None until somebody needed a connection.
     status: Option<BrokerStatus>,
+    /// Why the topology is not there, which makes a connection useless.
+    without_topology: Option<String>,
 }
 
 impl State {
@@ -67,19 +70,24 @@ impl Link {
             url: settings.url.clone(),
             name: format!("{}/{role}", settings.name),
             role,
+            declare: settings.declare,
             topology,
             metrics,
             connection: Mutex::new(None),
-            state: Arc::new(StdMutex::new(State { connection: 0, status: None })),
+            state: Arc::new(StdMutex::new(State { connection: 0, status: None, without_topology: None })),
         }
     }
 
     /// How the connection is; none where nobody has needed one yet.
     pub(super) fn status(&self) -> Option<BrokerStatus> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&state.status, &state.without_topology) {
+            (Some(BrokerStatus::Ready), Some(why)) => Some(BrokerStatus::Disconnected(why.clone())),
+            (status, _) => status.clone(),
+        }
     }
 
-    /// A new channel on this connection, with everything of the topology declared. One try.
+    /// A new channel on this connection, with everything of the topology there. One try.
     pub(super) async fn channel(&self) -> Result<Channel, lapin::Error> {
         let mut slot = self.connection.lock().await;
         let live = slot.as_ref().filter(|connection| connection.status().connected());
@@ -92,10 +100,18 @@ impl Link {
         };
         drop(slot);
         let channel = connection.create_channel().await?;
-        declare(&channel, &self.topology).await.inspect_err(|error| {
+        let there = if self.declare {
+            declare(&channel, &self.topology).await
+        } else {
+            look_for(&channel, &self.topology).await
+        };
+        if let Err(error) = &there {
             tracing::error!(event = "broker.declare_failed", role = self.role, error = %error);
-        })?;
-        Ok(channel)
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.without_topology = there.as_ref().err().map(ToString::to_string);
+        drop(state);
+        there.map(|()| channel)
     }
 
     /// A new channel, however long it takes.
@@ -142,7 +158,7 @@ impl Link {
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| {
             std::io::Error::new(std::io::ErrorKind::TimedOut, "the broker did not finish the handshake")
         })??;
-        let number = self.set(BrokerStatus::Ready);
+        let number = self.set(BrokerStatus::Ready, Some("queues and exchanges are not there yet".to_owned()));
         self.metrics.connected(self.role, true);
         tracing::info!(event = "broker.connected", role = self.role);
         let (events, state) = (connection.events_listener(), Arc::clone(&self.state));
@@ -151,15 +167,16 @@ impl Link {
     }
 
     fn lost(&self, why: &str) {
-        self.set(BrokerStatus::Disconnected(why.to_owned()));
+        self.set(BrokerStatus::Disconnected(why.to_owned()), None);
         self.metrics.connected(self.role, false);
     }
 
     /// Begins a new chapter of the connection's story; returns its number.
-    fn set(&self, status: BrokerStatus) -> u64 {
+    fn set(&self, status: BrokerStatus, without_topology: Option<String>) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.connection += 1;
         state.status = Some(status);
+        state.without_topology = without_topology;
         state.connection
     }
 }
@@ -213,6 +230,20 @@ async fn declare(channel: &Channel, topology: &Topology) -> Result<(), lapin::Er
         channel
             .queue_bind(queue.name.into(), exchange.into(), key.into(), bind, FieldTable::default())
             .await?;
+    }
+    Ok(())
+}
+
+/// Sees that the whole table is there, and names what is not.
+async fn look_for(channel: &Channel, topology: &Topology) -> Result<(), lapin::Error> {
+    for exchange in topology.exchanges() {
+        let kind = if exchange.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        channel.exchange_declare(exchange.name.into(), kind, options, FieldTable::default()).await?;
+    }
+    for queue in topology.queues() {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.name.into(), options, FieldTable::default()).await?;
     }
     Ok(())
 }

@@ -32,6 +32,9 @@ pub struct Settings {
     pub url: SecretString,
     /// The connection's name in the broker's management pages: `router/host/4711`.
     pub name: String,
+    /// Whether the topology is declared. Otherwise it is only looked for, which needs no right of the user's, and nothing is
+    /// published before somebody has declared it.
+    pub declare: bool,
     /// How long to wait for a confirm.
     pub publish_timeout: Duration,
 }
