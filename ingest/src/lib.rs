@@ -23,7 +23,6 @@ mod verify;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use common::config::{Config, ConfigError};
 use common::failure::chain;
 use common::process::{Context, WrongSetup};
 use common::server::Limits;
@@ -43,15 +42,6 @@ use crate::verify::Doors;
 
 /// Connections to the database for what robots say, which is asked a few times a minute.
 const QUERIES_AT_ONCE: u32 = 2;
-
-/// Finds what is wrong with the webhooks' addresses, where they are used; nothing is opened.
-///
-/// # Errors
-/// One line for each address that cannot be used.
-pub fn check(config: &Config) -> Result<(), ConfigError> {
-    // Only the scan asks portals anything.
-    if config.ingest.sweep.every.is_zero() { Ok(()) } else { bitrix24::connect::check(config) }
-}
 
 /// Runs the stage until told to stop, on the configured address.
 ///

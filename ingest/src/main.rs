@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use common::config::Reader;
 
 fn main() -> ExitCode {
-    common::process::main("ingest", Reader::Ingest, ingest::check, ingest::run)
+    common::process::main("ingest", Reader::Ingest, bitrix24::connect::check, ingest::run)
 }

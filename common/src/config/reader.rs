@@ -1,7 +1,7 @@
 //! Which secrets each process reads.
 //!
 //! All processes share one file. A secret that it names by `…_file` is read only by those that use it, so that the others
-//! need not have that file.
+//! need not have that file; what is written into it openly, all look at.
 //!
 //! | secret | ingest | router | notifier | the command `rota` |
 //! |---|---|---|---|---|

@@ -21,29 +21,38 @@ enum Form {
 }
 
 impl Config {
-    /// Reads the secrets that this process uses, also from files.
+    /// Reads the secrets that this process uses, also from files. Of the others it only looks at what stands in the
+    /// configuration itself.
     pub(super) fn read_secrets(&mut self, reader: Reader, folder: &Path) -> Result<(), ConfigError> {
         let (asks_portals, takes_events) = (reader.asks_portals(self), reader.takes_events());
-        let mut reading = Reading { folder, problems: Vec::new() };
-        if reader.is_stage() {
-            reading.needed(Form::Address, "amqp.url", &mut self.amqp.url, &mut self.amqp.url_file);
-            reading.optional(Form::Word, "admin.token", &mut self.admin.token, &mut self.admin.token_file);
+        let is_stage = reader.is_stage();
+        let unread = |used: bool, file: &mut Option<PathBuf>| {
+            if !used {
+                *file = None;
+            }
+        };
+        unread(is_stage, &mut self.amqp.url_file);
+        unread(is_stage, &mut self.admin.token_file);
+        for portal in &mut self.portals {
+            unread(asks_portals, &mut portal.webhook_url_file);
+            unread(takes_events, &mut portal.application_token_file);
+            unread(takes_events, &mut portal.event_key_file);
+            unread(takes_events, &mut portal.robot_key_file);
         }
+        let mut reading = Reading { folder, problems: Vec::new() };
+        reading.needed(Form::Address, "amqp.url", &mut self.amqp.url, &mut self.amqp.url_file);
+        reading.optional(Form::Word, "admin.token", &mut self.admin.token, &mut self.admin.token_file);
         let database = &mut self.database;
         reading.needed(Form::Address, "database.url", &mut database.url, &mut database.url_file);
         for portal in &mut self.portals {
             let key = |key: &str| format!("portal {}: {key}", portal.name);
             let (url, token) = (key("webhook_url"), key("application_token"));
             let (event_key, robot_key) = (key("event_key"), key("robot_key"));
-            if asks_portals {
-                reading.needed(Form::Address, &url, &mut portal.webhook_url, &mut portal.webhook_url_file);
-            }
-            if takes_events {
-                let file = &mut portal.application_token_file;
-                reading.needed(Form::Token, &token, &mut portal.application_token, file);
-                reading.optional(Form::Word, &event_key, &mut portal.event_key, &mut portal.event_key_file);
-                reading.optional(Form::Word, &robot_key, &mut portal.robot_key, &mut portal.robot_key_file);
-            }
+            reading.needed(Form::Address, &url, &mut portal.webhook_url, &mut portal.webhook_url_file);
+            let file = &mut portal.application_token_file;
+            reading.needed(Form::Token, &token, &mut portal.application_token, file);
+            reading.optional(Form::Word, &event_key, &mut portal.event_key, &mut portal.event_key_file);
+            reading.optional(Form::Word, &robot_key, &mut portal.robot_key, &mut portal.robot_key_file);
         }
         if reading.problems.is_empty() { Ok(()) } else { Err(ConfigError(reading.problems)) }
     }
