@@ -75,8 +75,8 @@ sbom: ## write what each program is made of (CycloneDX) to sbom/
 	@cargo cyclonedx --version >/dev/null 2>&1 || { \
 	echo "sbom: cargo cyclonedx is missing; install it with: cargo install --locked cargo-cyclonedx" >&2; exit 69; }
 	cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --target x86_64-unknown-linux-gnu
-	@mkdir -p sbom && for program in ingest router notifier rota; do \
-	mv "$$(ls */"$${program}"_bin.cdx.json */"$${program}".cdx.json 2>/dev/null | head -n 1)" "sbom/$$program.cdx.json"; done
+	@mkdir -p sbom && for program in ingest router notifier rota; do mv */"$${program}_bin.cdx.json" "sbom/$$program.cdx.json"; done
+	@rm -f */*_bin.cdx.json
 
 fmt: ## format the code
 	cargo fmt --all
