@@ -251,7 +251,7 @@ impl Transport for HttpTransport {
             Verdict::Elsewhere(told) => Verdict::Elsewhere(
                 String::from_utf8_lossy(&self.secrets.hide(told.into_bytes())).into_owned(),
             ),
-            verdict => verdict,
+            verdict @ (Verdict::Stay | Verdict::Follow(_)) => verdict,
         };
         // A redirect's page says nothing.
         let (body, place) = if verdict == Verdict::Stay {

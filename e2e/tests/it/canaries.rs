@@ -271,7 +271,7 @@ async fn tables(database_url: &str) -> String {
     for name in names {
         let rows = sqlx::AssertSqlSafe(format!("SELECT t::text FROM {name} t"));
         for row in sqlx::query(rows).fetch_all(&mut database).await.unwrap() {
-            all += &format!("{name} {}\n", row.get::<String, _>(0));
+            all.extend([name.as_str(), " ", &row.get::<String, _>(0), "\n"]);
         }
     }
     all
@@ -330,6 +330,9 @@ fn start_errors(pipeline: &Pipeline, amqp_url: &str, canaries: &Canaries) {
     }
 }
 
+/// The words of the last panic.
+static SHOWN: Mutex<String> = Mutex::new(String::new());
+
 /// What a panic could show: everything that holds a secret, as `{:?}` writes it.
 fn panics(pipeline: &Pipeline, canaries: &Canaries) {
     let config =
@@ -343,7 +346,6 @@ fn panics(pipeline: &Pipeline, canaries: &Canaries) {
         declare: true,
         publish_timeout: SOON,
     };
-    static SHOWN: Mutex<String> = Mutex::new(String::new());
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(|info| SHOWN.lock().unwrap().push_str(&info.to_string())));
     let text = format!("{config:?} {transport:?} {store:?} {settings:?}");
