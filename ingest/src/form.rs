@@ -164,6 +164,9 @@ impl Part<'_> {
     }
 
     fn leaf<E: Error>(self, value: String) -> Result<(), E> {
+        if self.path.is_empty() {
+            return Err(E::custom("the body is a value alone; send an object of texts, numbers and objects"));
+        }
         let twice = |()| E::custom(FormError::Twice(shown(&self.path.join("."))));
         self.form.insert(self.path.clone(), value).map_err(twice)
     }
@@ -292,7 +295,16 @@ mod tests {
         let form =
             Form::from_json(br#"{"event":"ONCRMLEADADD","data":{"FIELDS":{"ID":42}},"auth":[]}"#).unwrap();
         assert_eq!(form, Form::parse(b"event=ONCRMLEADADD&data[FIELDS][ID]=42").unwrap());
-        for bad in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":{"c":{"d":1}}}}"#, "{", "", r#"{"a":"\ud800"}"#] {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":{"b":{"c":{"d":1}}}}"#,
+            "{",
+            "",
+            "5",
+            "null",
+            r#""text""#,
+            r#"{"a":"\ud800"}"#,
+        ] {
             assert!(Form::from_json(bad.as_bytes()).is_err(), "{bad}");
         }
     }
