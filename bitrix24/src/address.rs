@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 pub(crate) struct PortalAddress {
     kept_in: Option<Arc<dyn PortalAddresses>>,
     state: SyncMutex<State>,
-    /// Whoever reads or writes what is kept. State and store change as one, so that a look finds no word of before.
+    /// Held to read or write what is kept. State and store change as one, so that a look finds no word of before.
     at_store: Mutex<()>,
 }
 
@@ -62,7 +62,7 @@ struct State {
     ignored: Option<String>,
 }
 
-/// Whose address it is.
+/// The portal, and what is needed to ask it.
 #[derive(Clone, Copy)]
 pub(crate) struct Of<'a> {
     pub(crate) portal: &'a PortalName,

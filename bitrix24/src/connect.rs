@@ -16,6 +16,7 @@ use crate::method_time::MethodTimes;
 use crate::metrics::PortalMetrics;
 use crate::moves::{self, Url};
 use crate::transport::{HttpSettings, HttpTransport, InvalidWebhook};
+use crate::webhook;
 
 /// A connection that takes longer than this is not made: the portal's front end answers at once.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -104,8 +105,8 @@ pub fn remembered(webhook_url: &SecretString, configured: &str, host: &str) -> R
 /// none.
 #[must_use]
 pub fn webhook_user(webhook_url: &SecretString) -> Option<UserId> {
-    let (_, behind) = webhook_url.expose_secret().split_once("/rest/")?;
-    UserId::new(behind.split('/').next()?.parse().ok()?)
+    let url = Url::parse(webhook_url.expose_secret()).ok()?;
+    UserId::new(webhook::parts(&url).ok()?.0.parse().ok()?)
 }
 
 #[cfg(test)]

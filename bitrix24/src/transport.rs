@@ -155,7 +155,7 @@ impl HttpTransport {
         webhook.set_query(None);
         webhook.set_fragment(None);
         webhook.path_segments_mut().map_err(|()| InvalidWebhook::Unreadable)?.pop_if_empty();
-        webhook::check(&webhook)?;
+        let secrets = OwnSecrets::new(&[webhook::parts(&webhook)?.1.into()]);
 
         let client = |names: Arc<dyn Resolve>| {
             // A redirect that is followed turns the POST into a GET and loses the parameters (page "Changing the domain").
@@ -175,14 +175,13 @@ impl HttpTransport {
         };
         let reach = if local { Reach::ThisComputer } else { Reach::Internet };
         let guarded = client(Arc::new(Guard { reach, names: Arc::clone(&names) }))?;
-        let secrets = OwnSecrets::new(&webhook::secret(&webhook).map(SecretString::from));
         Ok(Self { client: client(names)?, guarded, webhook, large: Arc::new(Semaphore::new(1)), secrets })
     }
 
     /// The same, which takes these secrets of the portal out of its answers besides the webhook's.
     #[must_use]
     pub fn hiding(mut self, secrets: &[&SecretString]) -> Self {
-        let own = webhook::secret(&self.webhook).map(SecretString::from);
+        let own = webhook::parts(&self.webhook).map(|(_, secret)| SecretString::from(secret));
         self.secrets = OwnSecrets::new(own.iter().chain(secrets.iter().copied()));
         self
     }

@@ -25,11 +25,11 @@ pub enum WrongForm {
     NoWebhook,
 }
 
-/// The path of a webhook, without slashes at its end, has the right form.
+/// The user and the secret in a webhook's address.
 ///
 /// # Errors
 /// With what stands there instead.
-pub(crate) fn check(url: &Url) -> Result<(), WrongForm> {
+pub(crate) fn parts(url: &Url) -> Result<(&str, &str), WrongForm> {
     let parts: Vec<&str> = url.path().split('/').filter(|part| !part.is_empty()).collect();
     if matches!(parts.as_slice(), [.., "bitrix24", _, "events" | "robot"]) {
         return Err(WrongForm::OurOwn);
@@ -38,17 +38,11 @@ pub(crate) fn check(url: &Url) -> Result<(), WrongForm> {
     let Some(rest) = parts.iter().rposition(|part| *part == "rest") else { return Err(WrongForm::NoWebhook) };
     let is_user = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
     match parts.get(rest + 1..).unwrap_or_default() {
-        [user, _secret] if is_user(user) => Ok(()),
+        [user, secret] if is_user(user) => Ok((user, secret)),
         [user, _secret, _method, ..] if is_user(user) => Err(WrongForm::WithMethod),
         ["api", ..] => Err(WrongForm::Version3),
         _ => Err(WrongForm::NoWebhook),
     }
-}
-
-/// The secret in an address of the right form.
-pub(crate) fn secret(url: &Url) -> Option<&str> {
-    check(url).ok()?;
-    url.path_segments()?.rfind(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -58,9 +52,9 @@ mod tests {
     #[test]
     fn what_people_paste_is_told_apart() {
         for (url, expected) in [
-            ("https://acme.bitrix24.com/rest/1/s3cret/", Ok(())),
-            ("https://acme.bitrix24.com/rest/1/s3cret", Ok(())),
-            ("https://portal.acme.test/b24/rest/17/s3cret/", Ok(())),
+            ("https://acme.bitrix24.com/rest/1/s3cret/", Ok(("1", "s3cret"))),
+            ("https://acme.bitrix24.com/rest/1/s3cret", Ok(("1", "s3cret"))),
+            ("https://portal.acme.test/b24/rest/17/s3cret/", Ok(("17", "s3cret"))),
             ("https://acme.bitrix24.com/rest/1/s3cret/profile.json", Err(WrongForm::WithMethod)),
             ("https://acme.bitrix24.com/rest/1/s3cret/crm.lead.get/?ID=5", Err(WrongForm::WithMethod)),
             ("https://acme.bitrix24.com/rest/api/1/s3cret/", Err(WrongForm::Version3)),
@@ -72,8 +66,7 @@ mod tests {
             ("https://rota.acme.test/bitrix24/acme/robot", Err(WrongForm::OurOwn)),
         ] {
             let url = Url::parse(url).unwrap();
-            assert_eq!(check(&url), expected, "{url}");
-            assert_eq!(secret(&url), expected.is_ok().then_some("s3cret"), "{url}");
+            assert_eq!(parts(&url), expected, "{url}");
             assert!(!expected.is_err_and(|error| error.to_string().contains("s3cret")));
         }
     }

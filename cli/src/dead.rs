@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use common::clock::{Clock as _, SystemClock};
-use common::config::{Config, Reader};
+use common::config::Config;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::postgres::Postgres;
@@ -18,6 +18,7 @@ use store::{DeadLetters as _, KeptLetter, LetterFilter, Refused};
 use crate::dead::filter::{Filter, Which};
 use crate::dead::replay::Replaying;
 use crate::failure::Failure;
+use crate::files::configuration;
 use crate::output::{self, text_table};
 use crate::published::{Author, store_of};
 
@@ -101,8 +102,7 @@ struct Desk {
 
 impl Source {
     pub(crate) fn config(&self) -> Result<Config, Failure> {
-        Config::load(Reader::Command, Some(&self.config))
-            .map_err(|error| Failure::arguments(error.to_string()))
+        configuration(Some(&self.config))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use common::config::{Config, Reader};
 use distribution::{Lead, Routing};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -16,6 +17,11 @@ pub(crate) fn text(path: &Path) -> Result<String, Failure> {
         let valid = error.utf8_error().valid_up_to();
         Failure::file(format!("{}: the file is not UTF-8: byte {} is wrong", path.display(), valid + 1))
     })
+}
+
+/// What the command needs of a configuration, by the environment alone where there is no file.
+pub(crate) fn configuration(path: Option<&Path>) -> Result<Config, Failure> {
+    Config::load(Reader::Command, path).map_err(|error| Failure::arguments(error.to_string()))
 }
 
 /// A routing file without errors.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use common::clock::{Clock as _, SystemClock};
-use common::config::{Config, Reader};
+use common::config::Config;
 use common::failure::chain;
 use common::ids::{LeadId, PortalName};
 use common::messages::{AssignmentKey, Epoch};
@@ -19,6 +19,7 @@ use store::{
 };
 
 use crate::failure::Failure;
+use crate::files::configuration;
 use crate::output::table;
 use crate::{files, output};
 
@@ -60,8 +61,7 @@ pub(crate) struct Opened {
 
 impl Place {
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
-        let config = Config::load(Reader::Command, Some(&self.config))
-            .map_err(|error| Failure::arguments(error.to_string()))?;
+        let config = configuration(Some(&self.config))?;
         let names = || config.portals.iter().map(|portal| &portal.name);
         let listed = || names().map(|name| name.as_str().to_owned()).collect::<Vec<_>>().join(", ");
         let portal = match &self.portal {
@@ -84,10 +84,16 @@ impl Place {
 
 /// The store that a configuration names.
 pub(crate) async fn store_of(config: &Config) -> Result<Postgres, Failure> {
+    let store = answering(config).await?;
+    store.open().await.map_err(|error| Failure::unreachable(&error))?;
+    Ok(store)
+}
+
+/// The store that a configuration names, which answers, whatever its schema is.
+pub(crate) async fn answering(config: &Config) -> Result<Postgres, Failure> {
     let store =
         Postgres::prepare(&config.database.url, 1).map_err(|error| Failure::arguments(chain(&error)))?;
     store.ping().await.map_err(|error| Failure::unreachable(&error))?;
-    store.open().await.map_err(|error| Failure::unreachable(&error))?;
     Ok(store)
 }
 

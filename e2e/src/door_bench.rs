@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use common::descriptors;
 
-use crate::harness::{PORTAL, Pipeline};
+use crate::harness::{MEMBER_ID, PORTAL, Pipeline, TOKEN};
 use crate::hostile::{half_body, half_head, say};
 use crate::portal::{client, send};
 
@@ -87,12 +87,11 @@ pub async fn beside_hostile(pipeline: &Pipeline) -> anyhow::Result<(Duration, Du
             hostile.push(say(Ipv4Addr::new(127, 0, 1, 1 + last), ingest, words).await?);
         }
     }
-    let body = "event=ONCRMDEALADD&auth[application_token]=51856fefc120afa4b628cc82d3935cce\
-                &auth[member_id]=a223c6b3710f85df22e9377d6c4f7553";
+    let body = format!("event=ONCRMDEALADD&auth[application_token]={TOKEN}&auth[member_id]={MEMBER_ID}");
     let mut times = Vec::new();
     for _ in 0..GOOD {
         // A connection each, as the portal makes them.
-        let request = client()?.post(&pipeline.events_url).body(body);
+        let request = client()?.post(&pipeline.events_url).body(body.clone());
         let started = Instant::now();
         let (status, text) =
             send(request.header("content-type", "application/x-www-form-urlencoded")).await?;

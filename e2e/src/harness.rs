@@ -22,8 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The name of the portal in the configuration.
 pub const PORTAL: &str = "acme";
 
-/// The simulator's own, unless its settings say otherwise.
-const MEMBER_ID: &str = "a223c6b3710f85df22e9377d6c4f7553";
+/// The portal's own name for itself: the simulator's, unless its settings say otherwise.
+pub const MEMBER_ID: &str = "a223c6b3710f85df22e9377d6c4f7553";
+/// What the simulator sends to prove its events, unless its settings say otherwise.
+pub const TOKEN: &str = "51856fefc120afa4b628cc82d3935cce";
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -153,7 +155,7 @@ impl Ground {
         Ok(vec![
             ("ROTA__DATABASE__URL", as_role(&self.database_url, &user)?),
             ("ROTA__AMQP__URL", as_user(amqp_url, &user)?),
-            // Who only publishes makes no queues.
+            // A stage that only publishes makes no queues.
             ("ROTA__AMQP__DECLARE", (stage != "ingest").to_string()),
         ])
     }
@@ -491,7 +493,7 @@ fn section(plan: &Plan, name: &str, member_id: &str, portal: &PortalControl) -> 
         "\x20 - name: {name}\n\
          \x20   member_id: '{member_id}'\n\
          \x20   webhook_url: {}\n\
-         \x20   application_token: 51856fefc120afa4b628cc82d3935cce\n\
+         \x20   application_token: {TOKEN}\n\
          \x20   routing: routing.yaml\n\
          {}",
         portal.webhook_url,

@@ -75,9 +75,8 @@ pub fn definitions() -> String {
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub async fn hand_over(database_url: &str) -> anyhow::Result<()> {
-    let (_, password, server) = parts(database_url)?;
+    let (administrator, password, server) = parts(database_url)?;
     let (server, name) = server.rsplit_once('/').context("a URL with a database")?;
-    let (administrator, _, _) = parts(database_url)?;
     // A lock holds within one database; so all who make roles meet in this one.
     let meeting = format!("postgres://{administrator}:{password}@{server}/postgres");
     let mut connection = PgConnection::connect(&meeting).await.context("connect to the database server")?;

@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// So many clients are told apart within a minute. All others are one.
 const CLIENTS_MAX: usize = 1000;
 
-/// Whom a request counts for.
+/// For whom a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     Client(Client),
@@ -57,10 +57,10 @@ pub(crate) struct Strangers {
 }
 
 /// What the next line of a client will say.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Line {
-    /// When the last one was written.
-    said: Instant,
+    /// When the last one was written, if one was.
+    said: Option<Instant>,
     /// Since then.
     unsaid: HashMap<(Option<PortalName>, Why), u64>,
 }
@@ -76,12 +76,11 @@ impl Strangers {
         let who = {
             let mut lines = self.lines();
             let who = client.map_or(Who::Unnamed, Who::Client);
-            let is_new = !lines.contains_key(&who);
-            let who = if is_new && lines.len() >= CLIENTS_MAX { Who::Others } else { who };
-            let is_first = !lines.contains_key(&who);
-            let line = lines.entry(who).or_insert_with(|| Line { said: now, unsaid: HashMap::new() });
+            let is_known = lines.len() < CLIENTS_MAX || lines.contains_key(&who);
+            let who = if is_known { who } else { Who::Others };
+            let line = lines.entry(who).or_default();
             *line.unsaid.entry((portal.cloned(), why)).or_default() += 1;
-            if is_first {
+            if line.said.is_none() {
                 line.say(who, now);
             }
             who
@@ -109,7 +108,7 @@ impl Strangers {
     /// Writes the lines that are due, and forgets who has been quiet for as long.
     fn look(&self, now: Instant) {
         self.lines().retain(|who, line| {
-            let is_due = now.duration_since(line.said) >= LINE_EVERY;
+            let is_due = line.said.is_none_or(|said| now.duration_since(said) >= LINE_EVERY);
             let is_quiet = line.unsaid.is_empty();
             if is_due {
                 line.say(*who, now);
@@ -126,7 +125,7 @@ impl Strangers {
 
 impl Line {
     fn say(&mut self, who: Who, now: Instant) {
-        self.said = now;
+        self.said = Some(now);
         let count: u64 = self.unsaid.values().sum();
         if count == 0 {
             return;

@@ -156,7 +156,7 @@ struct Server {
 
 /// A connection that may be served. It holds its places until it is dropped.
 struct Admitted {
-    /// None where each request through it says for whom it is.
+    /// The client, unless each request through the connection says for whom it is.
     client: Option<Client>,
     _of_all: OwnedSemaphorePermit,
     _of_client: Option<Place<Client>>,

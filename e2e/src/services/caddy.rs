@@ -5,15 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use super::find;
-use super::process::{Process, Program, log_tail, wait_until};
+use super::process::{Process, Program, with_a_port_of_its_own};
 
 /// It answers after 0.1 s.
 const START_DEADLINE: Duration = crate::HANG;
-/// Another process may take a port between our choice and the server's start; thrice in a row is no accident.
-const START_TRIES: usize = 3;
 
 const CADDYFILE: &str = include_str!("../../../deploy/caddy/Caddyfile");
 
@@ -33,13 +31,7 @@ impl Caddy {
     ///
     /// Caddy is not installed or does not start; the text says what to install, or ends with its log.
     pub fn start(dir: &Path, ingest: u16) -> anyhow::Result<Self> {
-        for _ in 1..START_TRIES {
-            match Self::launch(dir, ingest) {
-                Err(error) if format!("{error:#}").contains("address already in use") => {}
-                result => return result,
-            }
-        }
-        Self::launch(dir, ingest)
+        with_a_port_of_its_own(|| Self::launch(dir, ingest))
     }
 
     /// Where portals post to.
@@ -58,8 +50,6 @@ impl Caddy {
         let dir = dir.join("caddy");
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let (file, log) = (dir.join("Caddyfile"), dir.join("server.log"));
-        // Each try has its own log, so that its words are about this try.
-        fs::remove_file(&log).ok();
         let port = find::free_port()?;
         fs::write(&file, on_this_machine(ingest)?).with_context(|| format!("write {}", file.display()))?;
         let below = |name: &str| dir.join(name).display().to_string();
@@ -78,12 +68,8 @@ impl Caddy {
             log: log.clone(),
             user: None,
         };
-        let server = program.start("KILL")?;
         let is_open = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        wait_until(START_DEADLINE, || server.has_ended() || is_open());
-        if server.has_ended() || !is_open() {
-            bail!("Caddy does not start\n{}", log_tail(&log));
-        }
+        let server = program.start_until("Caddy", START_DEADLINE, is_open)?;
         Ok(Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), log, _server: server })
     }
 }

@@ -57,6 +57,27 @@ impl Program<'_> {
         Ok(())
     }
 
+    /// Starts a server that keeps nothing worth saving, and returns when it is up. `name` is for people.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, ends at once or is not up by the deadline; the text ends with its log.
+    pub(crate) fn start_until(
+        &self,
+        name: &str,
+        deadline: Duration,
+        is_up: impl Fn() -> bool,
+    ) -> anyhow::Result<Process> {
+        // Each try has its own log, so that its words are about this try.
+        fs::remove_file(&self.log).ok();
+        let server = self.start("KILL")?;
+        wait_until(deadline, || server.has_ended() || is_up());
+        if server.has_ended() || !is_up() {
+            bail!("{name} does not start\n{}", log_tail(&self.log));
+        }
+        Ok(server)
+    }
+
     /// Starts it; `if_orphaned` is the signal that it gets should we die first.
     ///
     /// # Errors
@@ -102,6 +123,24 @@ impl Program<'_> {
         command.arg(&self.path).args(&self.args);
         Ok(command)
     }
+}
+
+/// Another process may take a port between our choice and the server's start; thrice in a row is no accident.
+const PORT_TRIES: usize = 3;
+
+/// Launches a server that chooses its port anew each time, until nobody has taken the port meanwhile.
+///
+/// # Errors
+///
+/// Those of the last launch, or of one that failed for another reason.
+pub(crate) fn with_a_port_of_its_own<T>(mut launch: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    for _ in 1..PORT_TRIES {
+        match launch() {
+            Err(error) if format!("{error:#}").contains("address already in use") => {}
+            result => return result,
+        }
+    }
+    launch()
 }
 
 /// A running server. Dropping it kills it.

@@ -13,12 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::find;
-use super::process::{Process, Program, log_tail, wait_until};
+use super::process::{Process, Program, with_a_port_of_its_own};
 
 /// Prometheus answers after 0.3 s, the exporter after 0.1 s, on two cores that builds use too.
 const START_DEADLINE: Duration = crate::HANG;
-/// Another process may take a port between our choice and the server's start; thrice in a row is no accident.
-const START_TRIES: usize = 3;
 /// What Prometheus writes to its log when rules are loaded and queries are answered.
 const READY: &str = "Server is ready to receive web requests";
 
@@ -40,13 +38,7 @@ impl Prometheus {
     /// Prometheus is not installed, or does not start, which a wrong configuration or rule is a reason for; the text
     /// says what to install, or ends with the server's log.
     pub fn start(dir: &Path, mut config: impl FnMut(&str) -> String) -> anyhow::Result<Self> {
-        for _ in 1..START_TRIES {
-            match Self::launch(dir, &mut config) {
-                Err(error) if is_port_conflict(&error) => {}
-                result => return result,
-            }
-        }
-        Self::launch(dir, &mut config)
+        with_a_port_of_its_own(|| Self::launch(dir, &mut config))
     }
 
     /// The address of its HTTP interface, `http://127.0.0.1:<port>`.
@@ -68,8 +60,6 @@ impl Prometheus {
         fs::create_dir_all(&data).with_context(|| format!("make {}", data.display()))?;
         fs::write(&file, config(&address)).with_context(|| format!("write {}", file.display()))?;
         let log = data.join("server.log");
-        // Each try has its own log, so that its words are about this try.
-        fs::remove_file(&log).ok();
         let program = Program {
             path,
             args: vec![
@@ -82,12 +72,8 @@ impl Prometheus {
             log: log.clone(),
             user: None,
         };
-        let server = program.start("KILL")?;
         let is_ready = || fs::read_to_string(&log).is_ok_and(|text| text.contains(READY));
-        wait_until(START_DEADLINE, || server.has_ended() || is_ready());
-        if server.has_ended() || !is_ready() {
-            bail!("Prometheus does not start\n{}", log_tail(&log));
-        }
+        let server = program.start_until("Prometheus", START_DEADLINE, is_ready)?;
         Ok(Self { address, _server: server })
     }
 }
@@ -106,13 +92,7 @@ impl PostgresExporter {
     ///
     /// It is not installed or does not start; the text says what to install, or ends with its log.
     pub fn start(dir: &Path, database_url: &str) -> anyhow::Result<Self> {
-        for _ in 1..START_TRIES {
-            match Self::launch(dir, database_url) {
-                Err(error) if is_port_conflict(&error) => {}
-                result => return result,
-            }
-        }
-        Self::launch(dir, database_url)
+        with_a_port_of_its_own(|| Self::launch(dir, database_url))
     }
 
     /// `127.0.0.1:<port>`.
@@ -124,23 +104,17 @@ impl PostgresExporter {
     fn launch(dir: &Path, database_url: &str) -> anyhow::Result<Self> {
         let port = find::free_port()?;
         let address = format!("127.0.0.1:{port}");
-        let log = dir.join("postgres-exporter.log");
-        fs::remove_file(&log).ok();
         let program = Program {
             path: find::postgres_exporter()?,
             args: vec![format!("--web.listen-address={address}")],
             // The private server has no certificate.
             env: vec![("DATA_SOURCE_NAME", format!("{database_url}?sslmode=disable"))],
             dir,
-            log: log.clone(),
+            log: dir.join("postgres-exporter.log"),
             user: None,
         };
-        let server = program.start("KILL")?;
         let is_open = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        wait_until(START_DEADLINE, || server.has_ended() || is_open());
-        if server.has_ended() || !is_open() {
-            bail!("the exporter of PostgreSQL does not start\n{}", log_tail(&log));
-        }
+        let server = program.start_until("the exporter of PostgreSQL", START_DEADLINE, is_open)?;
         Ok(Self { address, _server: server })
     }
 }
@@ -169,8 +143,4 @@ pub fn promtool(dir: &Path, args: &[&str], input: &str) -> anyhow::Result<String
         bail!("promtool {} ended with {}\n{}", args.join(" "), output.status, printed.trim());
     }
     Ok(printed)
-}
-
-fn is_port_conflict(error: &anyhow::Error) -> bool {
-    format!("{error:#}").contains("address already in use")
 }

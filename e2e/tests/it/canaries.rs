@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use bitrix24::{HttpSettings, HttpTransport};
 use common::config::Config;
-use e2e::harness::Pipeline;
+use e2e::harness::{MEMBER_ID, Pipeline, TOKEN};
 use e2e::portal::{client, send};
 use e2e::services::{Postgres, RabbitMq, ScratchDir};
 use lapin::options::BasicGetOptions;
@@ -21,8 +21,6 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use crate::common_parts::{SOON, plan, wait_for_notices};
 
 const WEBHOOK: &str = "canarywebhook7f3a";
-const TOKEN: &str = "51856fefc120afa4b628cc82d3935cce";
-const MEMBER_ID: &str = "a223c6b3710f85df22e9377d6c4f7553";
 const EVENT_KEY: &str = "canary-event-key-81c";
 const ROBOT_KEY: &str = "canary-robot-key-42d";
 const AMQP_PASSWORD: &str = "canary-amqp-password";
@@ -181,7 +179,7 @@ async fn a_day(pipeline: &Pipeline, broker: &mut RabbitMq, canaries: &Canaries) 
     assert_eq!(post(&events.replace(EVENT_KEY, WRONG_TOKEN), event(leads[0], TOKEN)).await, 403);
     let document = format!("document_id[2]=LEAD_{}&auth[member_id]={MEMBER_ID}", leads[0]);
     assert_eq!(post(&robot, document).await, 200);
-    // Whoever gets it, and whoever loses it.
+    // The new owner is told, and the old one.
     wait_for_notices(pipeline, 3).await;
 
     broker.stop().unwrap();

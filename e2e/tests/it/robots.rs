@@ -1,6 +1,6 @@
 //! The portal's own robot "Outgoing webhook" asks for a lead to be given.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::broker::Message;
 use common::clock::{Clock as _, SystemClock};
@@ -9,7 +9,7 @@ use common::messages::{Epoch, EventSource, LeadEvent};
 use e2e::harness::{PORTAL, Pipeline};
 use e2e::portal::{client, send};
 use serde_json::json;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use store::postgres::Postgres;
 use store::{Givings as _, NewGiving};
 
@@ -124,7 +124,7 @@ async fn an_earlier_giving_that_ends_between_reading_and_deciding_is_no_persons_
     let asked = NewGiving::of_robot("by hand", Some("vip"), now);
     assert_eq!(store.give_again(&acme, lead, &asked).await.unwrap(), Some(Epoch(2)));
     // Nobody decides meanwhile.
-    let mut database = PgConnection::connect(&pipeline.database_url).await.unwrap();
+    let database = PgPool::connect(&pipeline.database_url).await.unwrap();
     let mut holder = PgConnection::connect(&pipeline.database_url).await.unwrap();
     let mut held = holder.begin().await.unwrap();
     sqlx::query("SELECT FROM deciding WHERE portal = $1 FOR UPDATE")
@@ -137,13 +137,15 @@ async fn an_earlier_giving_that_ends_between_reading_and_deciding_is_no_persons_
     publish(&queue, &Message::lead_event(&acme, event, now, now).body).await;
     let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
                                 WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    let deadline = Instant::now() + SOON;
-    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut database).await.unwrap()
-        && !pipeline.log_text("router-1").contains("an earlier giving of the lead is still carried out")
-    {
-        assert!(Instant::now() < deadline, "it is neither read nor put off");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    pipeline
+        .wait_for("it is read or put off", SOON, async || {
+            Ok(sqlx::query_scalar(waits).fetch_one(&database).await?
+                || pipeline
+                    .log_text("router-1")
+                    .contains("an earlier giving of the lead is still carried out"))
+        })
+        .await
+        .unwrap();
     pipeline.start_again("notifier-1").unwrap();
     wait_for_notices(&pipeline, 1).await;
     held.rollback().await.unwrap();

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use e2e::harness::{MEMBER_ID, TOKEN};
 use e2e::portal::{client, send};
 use serde_json::{Value, json};
 
 use crate::common_parts::{plan, start};
 
-const TOKEN: &str = "51856fefc120afa4b628cc82d3935cce";
 const CLIENT: &str = "203.0.113.7";
-const MEMBER_ID: &str = "a223c6b3710f85df22e9377d6c4f7553";
 
 /// As through the proxy, which this computer is taken for, and from one client.
 async fn post(url: &str, token: &str, member_id: &str) -> u16 {

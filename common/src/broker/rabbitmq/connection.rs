@@ -100,11 +100,7 @@ impl Link {
         };
         drop(slot);
         let channel = connection.create_channel().await?;
-        let there = if self.declare {
-            declare(&channel, &self.topology).await
-        } else {
-            look_for(&channel, &self.topology).await
-        };
+        let there = declare(&channel, &self.topology, !self.declare).await;
         if let Err(error) = &there {
             tracing::error!(event = "broker.declare_failed", role = self.role, error = %error);
         }
@@ -211,39 +207,29 @@ async fn watch(
     }
 }
 
-/// Declares the whole table; declaring what is already there changes nothing.
-async fn declare(channel: &Channel, topology: &Topology) -> Result<(), lapin::Error> {
+/// Declares the whole table; declaring what is already there changes nothing. Where it is only looked for (`passive`) nothing
+/// is made and nothing is bound, and the broker compares names alone; its error names what is not there.
+async fn declare(channel: &Channel, topology: &Topology, passive: bool) -> Result<(), lapin::Error> {
     for exchange in topology.exchanges() {
         let kind = if exchange.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
         let mut arguments = FieldTable::default();
         if let Some(alternate) = exchange.alternate {
             arguments.insert("alternate-exchange".into(), AMQPValue::LongString(alternate.into()));
         }
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let options = ExchangeDeclareOptions { durable: true, passive, ..ExchangeDeclareOptions::default() };
         channel.exchange_declare(exchange.name.into(), kind, options, arguments).await?;
     }
     for queue in topology.queues() {
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.name.clone().into(), options, arguments_of(&queue)).await?;
+        if passive {
+            continue;
+        }
         let (exchange, key) = queue.bound_to;
         let bind = QueueBindOptions::default();
         channel
             .queue_bind(queue.name.into(), exchange.into(), key.into(), bind, FieldTable::default())
             .await?;
-    }
-    Ok(())
-}
-
-/// Sees that the whole table is there, and names what is not.
-async fn look_for(channel: &Channel, topology: &Topology) -> Result<(), lapin::Error> {
-    for exchange in topology.exchanges() {
-        let kind = if exchange.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
-        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-        channel.exchange_declare(exchange.name.into(), kind, options, FieldTable::default()).await?;
-    }
-    for queue in topology.queues() {
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(queue.name.into(), options, FieldTable::default()).await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::project::Project;
 use crate::say;
 
-/// Who reaches whom on which port, and who does not. A port of 8080, 9090, … of all containers of the service.
+/// The ways between containers: from, to, port, and whether the way is open. A port of 8080, 9090, … of all containers of the service.
 const REACHES: [(&str, &str, u16, bool); 19] = [
     ("simulator", "proxy", 8080, true),
     ("simulator", "postgres", 5432, false),
@@ -85,7 +85,7 @@ pub fn networks(project: &Project) -> anyhow::Result<()> {
              done; wait"
         );
         let run = ["run", "--rm", "--network", &network, "--entrypoint", "sh", &image, "-c", &ask];
-        // Whoever answers at one of them, be it with nonsense or 404, was reached. Nobody answers from another network, and
+        // An answer at one of them, be it nonsense or 404, means that it was reached. Nobody answers from another network, and
         // a port that is closed is refused.
         let unreached = ["ended with 124", "ended with 143", "can't connect", "unreachable"];
         let said = project.run("docker", &run)?;
